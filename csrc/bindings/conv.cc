@@ -1,0 +1,4 @@
+#include "bindings/array.h"
+namespace lanewise::bindings {
+void BindConv(py::module_&) {}
+}  // namespace lanewise::bindings

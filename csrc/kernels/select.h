@@ -1,0 +1,42 @@
+// Picks a per-target object: inside #if HWY_ONCE of a kernels/*.cc,
+//   const X& XFor(SimdTarget target) { LANEWISE_SELECT(target, kX); }
+// returns N_AVX2::kX and so on. Only targets that were compiled have a case.
+#ifndef LANEWISE_KERNELS_SELECT_H_
+#define LANEWISE_KERNELS_SELECT_H_
+
+#include "hwy/highway.h"
+#include "runtime/target.h"
+
+#if HWY_TARGETS & HWY_AVX3
+#define LANEWISE_CASE_AVX512(...) \
+  case SimdTarget::kAvx512:       \
+    return N_AVX3::__VA_ARGS__;
+#else
+#define LANEWISE_CASE_AVX512(...)
+#endif
+#if HWY_TARGETS & HWY_AVX2
+#define LANEWISE_CASE_AVX2(...) \
+  case SimdTarget::kAvx2:       \
+    return N_AVX2::__VA_ARGS__;
+#else
+#define LANEWISE_CASE_AVX2(...)
+#endif
+
+#define LANEWISE_SELECT(target, ...)         \
+  switch (target) {                          \
+    LANEWISE_CASE_AVX512(__VA_ARGS__)        \
+    LANEWISE_CASE_AVX2(__VA_ARGS__)          \
+    default:                                 \
+      return LANEWISE_BASELINE::__VA_ARGS__; \
+  }
+
+// The baseline's namespace: what ActiveTarget() returns where there is nothing better.
+#if HWY_STATIC_TARGET == HWY_SSE4
+#define LANEWISE_BASELINE N_SSE4
+#elif HWY_STATIC_TARGET == HWY_NEON
+#define LANEWISE_BASELINE N_NEON
+#else
+#error "lanewise needs x86-64-v2 or AArch64"
+#endif
+
+#endif  // LANEWISE_KERNELS_SELECT_H_

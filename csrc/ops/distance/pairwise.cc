@@ -1,0 +1,354 @@
+// Blocking of the pairwise distances.
+//
+//   task      a block of columns (rows of y) × a chunk of rows of x, of one matrix of the batch
+//     block   a few rows of x, whose totals stay in L2
+//       terms a range of the d coordinates; y's columns are packed for it as [k][NR] panels
+//         panel × tile   the kernel: MR × NR totals in registers
+//
+// Where one range holds all d coordinates, the panels are packed once per task.
+#include <algorithm>
+#include <limits>
+
+#include "lanewise/distance.h"
+#include "kernels/kernels.h"
+#include "ops/distance/exact.h"
+#include "ops/strided.h"
+#include "runtime/cpu.h"
+#include "runtime/error.h"
+#include "runtime/parallel.h"
+
+namespace lanewise {
+namespace {
+
+constexpr const char* kOp = "pairwise_distances";
+
+Term TermOf(Metric metric) {
+  switch (metric) {
+    case Metric::kEuclidean:
+    case Metric::kSqEuclidean:
+      return Term::kSquare;
+    case Metric::kManhattan:
+      return Term::kAbs;
+    case Metric::kChebyshev:
+      return Term::kMax;
+    case Metric::kCosine:
+    case Metric::kDot:
+      return Term::kProduct;
+  }
+  Fail(kOp, ": unknown metric ", static_cast<int>(metric));
+}
+
+// Below this a sum of d squares may have lost digits: each of d terms and additions is off by up to
+// half the smallest denormal, which stays below eps/4 of sums from 4·d·(smallest normal) up.
+template <class T>
+T SmallestTrusted(int64_t d) {
+  return static_cast<T>(4 * d) * std::numeric_limits<T>::min();
+}
+
+// Element offset of matrix `index` of the batch that `out`'s leading axes span; axes that `view`
+// lacks or has with length 1 are broadcast.
+int64_t MatrixOffset(const TensorView& view, const TensorView& out, int64_t index) {
+  int64_t offset = 0;
+  for (int axis = out.rank - 3; axis >= 0; --axis) {
+    const int64_t position = index % out.shape[axis];
+    index /= out.shape[axis];
+    const int own = axis - (out.rank - view.rank);
+    if (own >= 0 && view.shape[own] != 1) offset += position * view.strides[own];
+  }
+  return offset;
+}
+
+// The rows of a (rows, d) matrix.
+template <class T>
+struct Matrix {
+  const T* data;
+  int64_t rows, row_stride, column_stride;
+
+  Matrix(const TensorView& view, int64_t offset)
+      : data(Data<const T>(view) + offset),
+        rows(view.shape[view.rank - 2]),
+        row_stride(view.strides[view.rank - 2]),
+        column_stride(view.strides[view.rank - 1]) {}
+  Row<T> row(int64_t i) const { return {data + i * row_stride, column_stride}; }
+};
+
+// panel[k][j] = matrix[begin + j][first + k]; rows past `end` are filled with zeros.
+template <class T>
+void PackPanel(const Matrix<T>& matrix, int64_t begin, int64_t end, int64_t first, int64_t terms,
+               int64_t nr, T* panel) {
+  const int64_t count = std::min(nr, end - begin);
+  for (int64_t k = 0; k < terms; ++k) {
+    const T* column = matrix.data + begin * matrix.row_stride + (first + k) * matrix.column_stride;
+    for (int64_t j = 0; j < count; ++j) panel[k * nr + j] = column[j * matrix.row_stride];
+    for (int64_t j = count; j < nr; ++j) panel[k * nr + j] = T(0);
+  }
+}
+
+// How the problem is cut. Only sizes of blocks follow caches and threads, never the order of a sum.
+struct Plan {
+  int64_t d, mr, nr;
+  int64_t terms;  // coordinates packed at a time: d, or a multiple of kSumBlock
+  bool packed_once;
+  Split columns, rows;
+  int64_t block;  // rows of x whose totals are kept at a time
+  double total_ns;
+
+  template <class T>
+  static Plan For(int64_t batch, int64_t m, int64_t n, int64_t d, const DistanceKernels<T>& kernels);
+};
+
+template <class T>
+Plan Plan::For(int64_t batch, int64_t m, int64_t n, int64_t d, const DistanceKernels<T>& kernels) {
+  const int64_t mr = kernels.mr, nr = kernels.nr, size = sizeof(T);
+  const int64_t half_l2 = Caches().l2 / 2;
+  const int64_t panel_terms = half_l2 / (nr * size) / kSumBlock * kSumBlock;
+  const int64_t terms = std::min(d, panel_terms);
+  const bool packed_once = terms == d;
+  // 48 rows amortise the loads of a panel; where panels are packed again for every block of rows,
+  // 240 rows amortise the packing.
+  const int64_t block = std::min(RoundUp(m, mr), packed_once ? 48 / mr * mr : 240 / mr * mr);
+  const int64_t at_most_columns =
+      std::max(nr, std::min(half_l2 / (std::max<int64_t>(terms, 1) * size), half_l2 / (block * size)));
+  // About 25 multiply-adds and one stored result per ns.
+  const double total_ns = double(batch) * double(m) * double(n) * (0.04 * double(d) + 0.3);
+  const int64_t threads = ThreadsFor(total_ns);
+  const Split columns(n, nr, at_most_columns);
+  // Enough tasks to keep the threads level, but at least 256 rows to amortise the packing.
+  const int64_t chunks = threads == 1 ? 1 : CeilDiv(8 * threads, std::max<int64_t>(1, batch * columns.count));
+  const Split rows(m, mr, m, std::max<int64_t>(1, std::min(chunks, m / 256)));
+  return {d, mr, nr, terms, packed_once, columns, rows, block, total_ns};
+}
+
+// The work of one task, in one thread's scratch.
+template <class T>
+class Task {
+ public:
+  Task(const DistanceKernels<T>& kernels, const Plan& plan, Metric metric, const Matrix<T>& x,
+       const Matrix<T>& y, T* out, int64_t out_row_stride, int64_t out_column_stride,
+       Scratch scratch)
+      : kernels_(kernels), plan_(plan), metric_(metric), x_(x), y_(y), out_(out),
+        out_row_stride_(out_row_stride), out_column_stride_(out_column_stride) {
+    const int64_t panels = plan.columns.longest() / plan.nr;
+    panels_ = scratch.Take<T>(panels * plan.terms * plan.nr);
+    totals_ = scratch.Take<T>(panels * plan.block * plan.nr);
+    packed_rows_ = scratch.Take<T>(plan.block * plan.terms);
+    row_pointers_ = scratch.Take<const T*>(plan.block);
+    y_norms_ = scratch.Take<T>(panels * plan.nr);
+    x_norms_ = scratch.Take<T>(plan.block + plan.nr);
+    norm_panel_ = scratch.Take<T>(plan.terms * plan.nr);
+    finished_ = scratch.Take<T>(plan.nr);
+  }
+
+  static size_t ScratchBytes(const Plan& plan) {
+    const int64_t panels = plan.columns.longest() / plan.nr;
+    return Scratch::Bytes<T>(panels * plan.terms * plan.nr) +
+           Scratch::Bytes<T>(panels * plan.block * plan.nr) +
+           Scratch::Bytes<T>(plan.block * plan.terms) + Scratch::Bytes<const T*>(plan.block) +
+           Scratch::Bytes<T>(panels * plan.nr) + Scratch::Bytes<T>(plan.block + plan.nr) +
+           Scratch::Bytes<T>(plan.terms * plan.nr) + Scratch::Bytes<T>(plan.nr);
+  }
+
+  void Run(int64_t row_begin, int64_t row_end, int64_t column_begin, int64_t column_end) {
+    column_begin_ = column_begin;
+    column_end_ = column_end;
+    bool packed = false;
+    for (int64_t i = row_begin; i < row_end; i += plan_.block) {
+      const int64_t rows = std::min(plan_.block, row_end - i);
+      int64_t first = 0;
+      do {  // once at least, so that d = 0 gives the empty sum
+        const int64_t terms = std::min(plan_.terms, plan_.d - first);
+        if (!packed) PackColumns(first, terms);
+        packed = plan_.packed_once;
+        PointAtRows(i, rows, first, terms);
+        Accumulate(rows, first, terms);
+        if (metric_ == Metric::kCosine) RowNorms(i, rows, first, terms);
+        first += terms;
+      } while (first < plan_.d);
+      for (int64_t row = 0; row < rows; ++row) Finish(i + row, row);
+    }
+  }
+
+ private:
+  int64_t PanelCount() const { return CeilDiv(column_end_ - column_begin_, plan_.nr); }
+
+  void PackColumns(int64_t first, int64_t terms) {
+    for (int64_t p = 0; p < PanelCount(); ++p) {
+      T* panel = panels_ + p * plan_.terms * plan_.nr;
+      PackPanel(y_, column_begin_ + p * plan_.nr, column_end_, first, terms, plan_.nr, panel);
+      if (metric_ == Metric::kCosine) {
+        SquareNorms(panel, terms, y_norms_ + p * plan_.nr, first == 0);
+      }
+    }
+  }
+
+  // x's rows are read in place where their coordinates are neighbours.
+  void PointAtRows(int64_t i, int64_t rows, int64_t first, int64_t terms) {
+    for (int64_t row = 0; row < rows; ++row) {
+      const Row<T> source = x_.row(i + row);
+      const T* begin = source.data + first * source.stride;
+      if (source.stride != 1) {
+        T* packed = packed_rows_ + row * plan_.terms;
+        Gather(begin, source.stride, terms, packed);
+        begin = packed;
+      }
+      row_pointers_[row] = begin;
+    }
+  }
+
+  void Accumulate(int64_t rows, int64_t first, int64_t terms) {
+    const auto accumulate = kernels_.accumulate[static_cast<int>(TermOf(metric_))];
+    for (int64_t p = 0; p < PanelCount(); ++p) {
+      T* totals = totals_ + p * plan_.block * plan_.nr;
+      if (terms == 0) std::fill_n(totals, rows * plan_.nr, T(0));
+      for (int64_t row = 0; row < rows; row += plan_.mr) {
+        accumulate(row_pointers_ + row, std::min(plan_.mr, rows - row),
+                   panels_ + p * plan_.terms * plan_.nr, terms, totals + row * plan_.nr,
+                   first == 0);
+      }
+    }
+  }
+
+  void SquareNorms(const T* panel, int64_t terms, T* norms, bool is_first) {
+    if (terms == 0) std::fill_n(norms, plan_.nr, T(0));
+    kernels_.square_norms(panel, terms, norms, is_first);
+  }
+
+  // By the same kernel and in the same order as y's, so that equal rows have equal norms.
+  void RowNorms(int64_t i, int64_t rows, int64_t first, int64_t terms) {
+    for (int64_t row = 0; row < rows; row += plan_.nr) {
+      PackPanel(x_, i + row, i + rows, first, terms, plan_.nr, norm_panel_);
+      SquareNorms(norm_panel_, terms, x_norms_ + row, first == 0);
+    }
+  }
+
+  // Totals of one row to results.
+  void Finish(int64_t i, int64_t row) {
+    for (int64_t p = 0; p < PanelCount(); ++p) {
+      const int64_t column = column_begin_ + p * plan_.nr;
+      const int64_t count = std::min(plan_.nr, column_end_ - column);
+      const T* totals = totals_ + (p * plan_.block + row) * plan_.nr;
+      T* out = out_ + i * out_row_stride_ + column * out_column_stride_;
+      const bool in_place = out_column_stride_ == 1;
+      const T smallest = SmallestTrusted<T>(plan_.d);
+      if (metric_ == Metric::kEuclidean) {
+        T* roots = in_place ? out : finished_;
+        if (!kernels_.sqrt(totals, count, smallest, roots)) RedoEuclidean(i, column, count, totals, roots);
+        if (!in_place) Scatter(roots, count, out, out_column_stride_);
+      } else if (metric_ == Metric::kCosine) {
+        T* distances = in_place ? out : finished_;
+        const T* y_norms = y_norms_ + p * plan_.nr;
+        if (!kernels_.cosine(totals, count, smallest, x_norms_[row], y_norms, distances)) {
+          RedoCosine(i, column, count, x_norms_[row], y_norms, distances);
+        }
+        if (!in_place) Scatter(distances, count, out, out_column_stride_);
+      } else {
+        Scatter(totals, count, out, out_column_stride_);
+      }
+    }
+  }
+
+  void RedoEuclidean(int64_t i, int64_t column, int64_t count, const T* totals, T* roots) {
+    for (int64_t j = 0; j < count; ++j) {
+      if (totals[j] < SmallestTrusted<T>(plan_.d) || totals[j] > std::numeric_limits<T>::max()) {
+        roots[j] = ExactEuclidean(x_.row(i), y_.row(column + j), plan_.d);
+      }
+    }
+  }
+
+  void RedoCosine(int64_t i, int64_t column, int64_t count, T x_norm, const T* y_norms,
+                  T* distances) {
+    for (int64_t j = 0; j < count; ++j) {
+      const T product = x_norm * y_norms[j];
+      if (std::min({x_norm, y_norms[j], product}) < SmallestTrusted<T>(plan_.d) ||
+          product > std::numeric_limits<T>::max()) {
+        distances[j] = ExactCosine(x_.row(i), y_.row(column + j), plan_.d);
+      }
+    }
+  }
+
+  const DistanceKernels<T>& kernels_;
+  const Plan& plan_;
+  const Metric metric_;
+  const Matrix<T> x_, y_;
+  T* const out_;
+  const int64_t out_row_stride_, out_column_stride_;
+  int64_t column_begin_ = 0, column_end_ = 0;
+  // Scratch.
+  T* panels_;              // [panel][k][NR]
+  T* totals_;              // [panel][row of the block][NR]
+  T* packed_rows_;         // [row of the block][k], for rows that are not contiguous
+  const T** row_pointers_;
+  T *y_norms_, *x_norms_;  // squared, for cosine
+  T* norm_panel_;
+  T* finished_;            // for an output whose columns are not neighbours
+};
+
+template <class T>
+void Run(const TensorView& x, const TensorView& y, Metric metric, const TensorView& out) {
+  const auto& kernels = DistanceKernelsFor<T>(ActiveTarget());
+  const int64_t m = x.shape[x.rank - 2], n = y.shape[y.rank - 2], d = x.shape[x.rank - 1];
+  int64_t batch = 1;
+  for (int axis = 0; axis < out.rank - 2; ++axis) batch *= out.shape[axis];
+  if (batch == 0 || m == 0 || n == 0) return;
+
+  const Plan plan = Plan::For<T>(batch, m, n, d, kernels);
+  const int64_t per_matrix = plan.columns.count * plan.rows.count;
+  const Work work{batch * per_matrix, plan.total_ns, Task<T>::ScratchBytes(plan)};
+  ParallelFor(work, [&](int64_t index, Scratch scratch) {
+    const int64_t matrix = index / per_matrix;
+    const int64_t rows = index % per_matrix / plan.columns.count;
+    const int64_t columns = index % plan.columns.count;
+    Task<T> task(kernels, plan, metric, Matrix<T>(x, MatrixOffset(x, out, matrix)),
+                 Matrix<T>(y, MatrixOffset(y, out, matrix)),
+                 Data<T>(out) + MatrixOffset(out, out, matrix), out.strides[out.rank - 2],
+                 out.strides[out.rank - 1], scratch);
+    task.Run(plan.rows.begin(rows), plan.rows.end(rows), plan.columns.begin(columns),
+             plan.columns.end(columns));
+  });
+}
+
+}  // namespace
+
+Shape PairwiseDistancesShape(const Shape& x, const Shape& y) {
+  const auto fail = [&](const char* what) {
+    Fail(kOp, ": ", what, ": x has shape ", ToString(x), " and y has shape ", ToString(y));
+  };
+  if (x.size() < 2 || y.size() < 2) fail("x and y need at least 2 axes (…, rows, coordinates)");
+  if (x.back() != y.back()) fail("x and y need the same number of coordinates (last axis)");
+  Shape out(std::max(x.size(), y.size()));
+  int64_t elements = 1;
+  for (size_t back = 1; back <= out.size(); ++back) {
+    int64_t& size = out[out.size() - back];
+    if (back == 1) {
+      size = y[y.size() - 2];
+    } else if (back == 2) {
+      size = x[x.size() - 2];
+    } else {
+      const int64_t a = back <= x.size() ? x[x.size() - back] : 1;
+      const int64_t b = back <= y.size() ? y[y.size() - back] : 1;
+      if (a != b && a != 1 && b != 1) fail("leading axes do not broadcast");
+      size = a == 1 ? b : a;
+    }
+    elements = CheckedProduct(kOp, elements, size);
+  }
+  return out;
+}
+
+void PairwiseDistances(const TensorView& x, const TensorView& y, Metric metric,
+                       const TensorView& out) {
+  const Shape shape = PairwiseDistancesShape(x.sizes(), y.sizes());
+  CheckView(kOp, "out", out, x.dtype, shape);
+  if (y.dtype != x.dtype) {
+    FailDType(kOp, ": x has dtype ", ToString(x.dtype), " but y has ", ToString(y.dtype));
+  }
+  switch (x.dtype) {
+    case DType::kFloat32:
+      return Run<float>(x, y, metric, out);
+    case DType::kFloat64:
+      return Run<double>(x, y, metric, out);
+    default:
+      FailDType(kOp, ": x has dtype ", ToString(x.dtype), ", expected float32 or float64");
+  }
+}
+
+}  // namespace lanewise

@@ -1,0 +1,24 @@
+// Facts about this machine, read once.
+#ifndef LANEWISE_RUNTIME_CPU_H_
+#define LANEWISE_RUNTIME_CPU_H_
+
+#include <cstddef>
+
+namespace lanewise {
+
+struct CacheSizes {
+  size_t l1;  // data, per core
+  size_t l2;  // per core
+  size_t l3;  // shared
+};
+
+// Bytes; the sizes of a common server core where the system does not tell. They bound scratch and
+// shape tiles, and never the order of a sum, so that results do not depend on them.
+const CacheSizes& Caches();
+
+// CPUs' worth of time that the cgroup grants, rounded up; a large number where there is no limit.
+int CgroupCpuLimit();
+
+}  // namespace lanewise
+
+#endif  // LANEWISE_RUNTIME_CPU_H_

@@ -1,0 +1,43 @@
+#include "runtime/error.h"
+
+namespace lanewise {
+
+std::string ToString(const Shape& shape) {
+  std::ostringstream text;
+  text << "(";
+  for (size_t i = 0; i < shape.size(); ++i) text << (i ? ", " : "") << shape[i];
+  text << (shape.size() == 1 ? ",)" : ")");
+  return text.str();
+}
+
+const char* ToString(DType dtype) {
+  switch (dtype) {
+    case DType::kFloat32:
+      return "float32";
+    case DType::kFloat64:
+      return "float64";
+    case DType::kInt64:
+      return "int64";
+  }
+  return "unknown";
+}
+
+void CheckView(const char* op, const char* name, const TensorView& view, DType dtype,
+               const Shape& shape) {
+  if (view.dtype != dtype) {
+    FailDType(op, ": ", name, " has dtype ", ToString(view.dtype), ", expected ", ToString(dtype));
+  }
+  if (view.sizes() != shape) {
+    Fail(op, ": ", name, " has shape ", ToString(view.sizes()), ", expected ", ToString(shape));
+  }
+}
+
+int64_t CheckedProduct(const char* op, int64_t a, int64_t b) {
+  int64_t product = 0;
+  if (__builtin_mul_overflow(a, b, &product)) {
+    Fail(op, ": ", a, " times ", b, " elements do not fit in 64 bits");
+  }
+  return product;
+}
+
+}  // namespace lanewise

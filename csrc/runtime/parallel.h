@@ -1,0 +1,67 @@
+// parallel_for with per-thread scratch. parallel.cc holds the only OpenMP pragma of the library.
+#ifndef LANEWISE_RUNTIME_PARALLEL_H_
+#define LANEWISE_RUNTIME_PARALLEL_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace lanewise {
+
+// The loop ahead: how many independent tasks, what all of them cost together, and the scratch that
+// one task needs. The cost need only be right within a factor of a few: it decides whether waking
+// other threads pays.
+struct Work {
+  int64_t tasks;
+  double total_ns;
+  size_t scratch_bytes;
+};
+
+// A run of scratch memory, handed out in 64-byte aligned pieces.
+class Scratch {
+ public:
+  explicit Scratch(std::byte* memory) : next_(memory) {}
+
+  template <class T>
+  T* Take(int64_t count) {
+    T* piece = reinterpret_cast<T*>(next_);
+    next_ += Bytes<T>(count);
+    return piece;
+  }
+
+  // What Take<T>(count) uses up.
+  template <class T>
+  static size_t Bytes(int64_t count) {
+    return (static_cast<size_t>(count) * sizeof(T) + 63) / 64 * 64;
+  }
+
+ private:
+  std::byte* next_;
+};
+
+namespace detail {
+using Body = void (*)(const void* context, int64_t task, Scratch scratch);
+void ParallelFor(const Work& work, Body body, const void* context);
+}  // namespace detail
+
+// How many threads ParallelFor would use for work of this cost: 1 where it is too small to share.
+int ThreadsFor(double total_ns);
+
+// Calls body(task, scratch) for every task in [0, work.tasks), each exactly once, on up to
+// GetNumThreads() threads in no particular order. Scratch is allocated before the first task runs
+// (std::bad_alloc) and comes uninitialised; body must not throw. Each output element must belong to
+// one task and no task may read what another writes, so results do not depend on the threads.
+template <class F>
+void ParallelFor(const Work& work, const F& body) {
+  static_assert(std::is_invocable_v<const F&, int64_t, Scratch>);
+  detail::ParallelFor(
+      work,
+      [](const void* context, int64_t task, Scratch scratch) {
+        (*static_cast<const F*>(context))(task, scratch);
+      },
+      &body);
+}
+
+}  // namespace lanewise
+
+#endif  // LANEWISE_RUNTIME_PARALLEL_H_

@@ -1,0 +1,91 @@
+"""What every op asks of its array arguments: accept, promote, allocate, refuse."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array: TypeAlias = NDArray[Any]
+
+FLOAT32 = np.dtype(np.float32)
+FLOAT64 = np.dtype(np.float64)
+_NATIVE = (FLOAT32, FLOAT64)
+
+
+def as_array(op: str, name: str, value: ArrayLike) -> Array:
+    """`value` as an aligned array of native byte order; copied only where it is not that."""
+    if isinstance(value, np.ndarray):
+        array = value
+    elif hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+        array = np.from_dlpack(value)
+    else:
+        array = np.asarray(value)
+    dtype = array.dtype
+    if dtype in _NATIVE and dtype.isnative and array.flags.aligned:
+        return array
+    if dtype.name == "bfloat16":
+        raise NotImplementedError(f"{op}: {name} has dtype bfloat16, which is not there yet")
+    if dtype.kind not in "fiub" or dtype.itemsize > 8:
+        raise TypeError(f"{op}: {name} has dtype {dtype}, expected real numbers of at most 64 bits")
+    if not dtype.isnative or not array.flags.aligned:
+        array = array.astype(dtype.newbyteorder("="), order="K")
+    return array
+
+
+def promoted(op: str, integers: bool, **arrays: Array) -> tuple[Array, ...]:
+    """The arrays in `np.result_type` of them all, which float32 and float64 kernels take.
+
+    Integers and bool become float64 where the op defines that (`integers`).
+    """
+    values = tuple(arrays.values())
+    dtype = values[0].dtype
+    if dtype in _NATIVE and all(a.dtype == dtype for a in values):
+        return values
+    dtype = np.result_type(*values)
+    if dtype.kind != "f" and integers:
+        dtype = FLOAT64
+    if dtype not in _NATIVE:
+        seen = ", ".join(f"{name} {a.dtype}" for name, a in arrays.items())
+        raise NotImplementedError(f"{op}: dtype {dtype} ({seen}) is not there yet")
+    return tuple(a.astype(dtype, copy=False) for a in values)
+
+
+def output(
+    op: str, out: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any], **inputs: Array
+) -> Array:
+    """A new array for the result, or `out` if it can hold it and overlaps none of `inputs`."""
+    if out is None:
+        try:
+            return np.empty(shape, dtype)
+        except ValueError as error:
+            raise ValueError(f"{op}: no array can have the result's shape {shape}") from error
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"{op}: out is a {type(out).__name__}, expected numpy.ndarray")
+    if out.dtype != dtype or not out.dtype.isnative:
+        raise TypeError(f"{op}: out has dtype {out.dtype!r}, expected {dtype!r}")
+    if out.shape != shape:
+        raise ValueError(f"{op}: out has shape {out.shape}, expected {shape}")
+    if not out.flags.writeable:
+        raise ValueError(f"{op}: out is read-only")
+    if not out.flags.aligned:
+        raise ValueError(f"{op}: out is not aligned to its dtype {dtype}")
+    if _may_overlap_itself(out):
+        raise ValueError(f"{op}: elements of out overlap (shape {shape}, strides {out.strides})")
+    for name, array in inputs.items():
+        if np.may_share_memory(out, array):
+            raise ValueError(f"{op}: out overlaps {name} in memory")
+    return out
+
+
+def _may_overlap_itself(array: Array) -> bool:
+    """False where each stride steps past all that the smaller ones reach."""
+    if array.flags.c_contiguous or array.flags.f_contiguous or array.size == 0:
+        return False
+    reach = array.itemsize
+    for stride, size in sorted((abs(t), n) for t, n in zip(array.strides, array.shape) if n > 1):
+        if stride < reach:
+            return True
+        reach += stride * (size - 1)
+    return False

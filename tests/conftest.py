@@ -1,0 +1,38 @@
+"""Settings that every test starts from, and the sweeps over targets and threads."""
+
+import os
+
+# Read when the OpenMP runtime starts: three threads even where there are fewer cores.
+os.environ["OMP_NUM_THREADS"] = "3"
+
+import hypothesis
+import lanewise as lw
+import numpy as np
+import pytest
+
+hypothesis.settings.register_profile(
+    "lanewise", deadline=None, max_examples=60, derandomize=True, print_blob=True
+)
+hypothesis.settings.load_profile("lanewise")
+
+TARGETS = lw.config()["simd_available"]
+
+
+@pytest.fixture(autouse=True)
+def _default_settings():
+    yield
+    lw.set_simd_target(None)
+    lw.set_num_threads(3)
+
+
+@pytest.fixture(params=TARGETS)
+def simd(request):
+    """Each SIMD target of this machine in turn, forced and seen to be in force."""
+    lw.set_simd_target(request.param)
+    assert lw.config()["simd"] == request.param
+    return request.param
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20261121)

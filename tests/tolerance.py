@@ -1,0 +1,42 @@
+"""Error bounds, derived from the rounding unit, the number of terms and the size of the terms.
+
+The model is the standard one (Higham, Accuracy and Stability of Numerical Algorithms, ch. 2-4):
+each operation returns its exact result times (1 + δ), |δ| ≤ u = eps/2. A sum of n products in any
+order is then off by at most γ(n)·Σ|a||b|, γ(n) = n·u/(1 − n·u).
+"""
+
+import numpy as np
+
+
+def u(dtype):
+    """The rounding unit: half the gap between 1 and the next number."""
+    return np.finfo(dtype).eps / 2
+
+
+def gamma(n, dtype):
+    """The factor by which n roundings can be off, to first and all higher orders."""
+    nu = n * u(dtype)
+    assert nu < 0.5
+    return nu / (1 - nu)
+
+
+def tiny(dtype):
+    """What underflow can add to one operation: half the smallest denormal."""
+    return np.finfo(dtype).smallest_subnormal / 2
+
+
+def assert_within(actual, exact, bound):
+    """|actual − exact| ≤ bound element by element; inf and NaN must stand in the same places."""
+    actual, exact = np.asarray(actual, np.float64), np.asarray(exact, np.float64)
+    bound = np.broadcast_to(bound, exact.shape)
+    assert actual.shape == exact.shape
+    finite = np.isfinite(exact) & np.isfinite(actual)
+    np.testing.assert_array_equal(np.where(finite, 0, actual), np.where(finite, 0, exact))
+    error = np.abs(actual[finite] - exact[finite])
+    over = error - bound[finite]
+    if over.size and over.max() > 0:
+        worst = over.argmax()
+        raise AssertionError(
+            f"off by {error[worst]:.3e}, allowed {bound[finite][worst]:.3e}: "
+            f"{actual[finite][worst]!r} instead of {exact[finite][worst]!r}"
+        )
