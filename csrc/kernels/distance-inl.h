@@ -172,8 +172,8 @@ bool CosineDistances(const T* totals, size_t n, T smallest, T x_norm, const T* y
   const auto low = hn::Set(d, smallest), high = hn::Set(d, std::numeric_limits<T>::max());
   const auto x2 = hn::Set(d, x_norm);
   return MapTrusted(d, totals, n, T(0), out, [&](auto total, size_t j, auto& doubted) HWY_ATTR {
-    const auto y2 = j + lanes <= n ? hn::LoadU(d, y_norms + j)
-                                   : LoadFirst(d, y_norms + j, n - j, T(1));
+    const auto y2 =
+        j + lanes <= n ? hn::LoadU(d, y_norms + j) : LoadFirst(d, y_norms + j, n - j, T(1));
     const auto product = hn::Mul(x2, y2);
     const auto smallest_factor = hn::Min(product, hn::Min(x2, y2));
     doubted = hn::Or(doubted, hn::Or(hn::Lt(smallest_factor, low), hn::Gt(product, high)));

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "lanewise/conv.h"
 #include "runtime/target.h"
 
 namespace lanewise {
@@ -32,9 +33,9 @@ constexpr size_t kSumBlock = 64;
 template <class T>
 struct DistanceKernels {
   size_t mr, nr;
-  // totals[i][j] (row length nr) = or, unless `first`, += the sum over `terms` of rows[i][k] against
-  // panel[k][j], for i < count <= mr and all j < nr. Totals and panel are 64-byte aligned. Except
-  // in a call that is the last for its totals, `terms` is a multiple of kSumBlock.
+  // totals[i][j] (row length nr) = or, unless `first`, += the sum over `terms` of rows[i][k]
+  // against panel[k][j], for i < count <= mr and all j < nr. Totals and panel are 64-byte aligned.
+  // Except in a call that is the last for its totals, `terms` is a multiple of kSumBlock.
   void (*accumulate[kTerms])(const T* const* rows, size_t count, const T* panel, size_t terms,
                              T* totals, bool first);
   // norms[j] = or, unless `first`, += Σ_k panel[k][j]², in the order in which accumulate sums.
@@ -49,6 +50,41 @@ struct DistanceKernels {
 
 template <class T>
 const DistanceKernels<T>& DistanceKernelsFor(SimdTarget target);
+
+// ----------------------------------------------------------------------------------------- conv2d
+
+template <class T>
+struct ConvKernels {
+  size_t mr, nr;
+
+  // The register tile of the implicit GEMM, for i < count <= mr and all j < nr:
+  //   sums[i][j] = or, unless `first`, +=
+  //       Σ_{s < segments} Σ_{k < depth} rows[s·row_stride + i][k] · panel[s·depth + k][j]
+  // as one chain of multiply-adds in the order (s, k). With `half` only j < nr/2 is computed. Sums
+  // (row length nr) and panel are 64-byte aligned.
+  void (*accumulate)(const T* const* rows, size_t row_stride, size_t count, size_t segments,
+                     size_t depth, const T* panel, bool half, bool first, T* sums);
+
+  // One filter per lane or one for all lanes, for i < count <= depthwise_mr and j < n:
+  //   sums[i][j] (row length sums_stride) = Σ_{t < taps} rows[t·row_stride + i][j] · f(t, j),
+  //   f(t, j) = filter[t·filter_stride + j], or filter[t] in depthwise_broadcast.
+  size_t depthwise_mr;
+  void (*depthwise)(const T* const* rows, size_t row_stride, size_t count, size_t taps, size_t n,
+                    const T* filter, size_t filter_stride, T* sums, size_t sums_stride);
+  void (*depthwise_broadcast)(const T* const* rows, size_t row_stride, size_t count, size_t taps,
+                              size_t n, const T* filter, size_t filter_stride, T* sums,
+                              size_t sums_stride);
+
+  // out[i][j] = activation(sums[i][j] + b), b = bias[j], or bias[i] in finish_per_row. Row lengths
+  // are given as strides; j < n. `out` may be `sums`, with the same stride.
+  using Finish = void (*)(const T* sums, size_t sums_stride, size_t rows, size_t n, const T* bias,
+                          T* out, int64_t out_stride);
+  Finish finish[kActivations];
+  Finish finish_per_row[kActivations];
+};
+
+template <class T>
+const ConvKernels<T>& ConvKernelsFor(SimdTarget target);
 
 // ---------------------------------------------------------------------------------------- roofline
 

@@ -66,7 +66,12 @@ WindowAxis ResolveWindow(const char* op, int axis, int64_t in, int64_t window, i
     if (ceil_mode && slack % stride != 0 && out * stride < before + in) ++out;
   }
   Narrow(op, name, padded + reach + stride);
-  return {in,     window, stride, dilation, Narrow(op, name, before), Narrow(op, name, after),
+  return {in,
+          window,
+          stride,
+          dilation,
+          Narrow(op, name, before),
+          Narrow(op, name, after),
           Narrow(op, name, out)};
 }
 

@@ -28,9 +28,8 @@ std::atomic<bool> team_lost_in_fork{false};
 
 void ExpectFork() {
   static std::once_flag once;
-  std::call_once(once, [] {
-    pthread_atfork(nullptr, nullptr, [] { team_lost_in_fork.store(true); });
-  });
+  std::call_once(once,
+                 [] { pthread_atfork(nullptr, nullptr, [] { team_lost_in_fork.store(true); }); });
 }
 
 int DefaultNumThreads() {
@@ -77,19 +76,20 @@ int GetNumThreads() {
 
 int ThreadsFor(double total_ns) {
   if (team_lost_in_fork.load(std::memory_order_relaxed) || total_ns < 2 * kMinNsPerThread) return 1;
-  return std::max(1, static_cast<int>(std::min<double>(GetNumThreads(), total_ns / kMinNsPerThread)));
+  return std::max(1,
+                  static_cast<int>(std::min<double>(GetNumThreads(), total_ns / kMinNsPerThread)));
 }
 
 namespace detail {
 
 void ParallelFor(const Work& work, Body body, const void* context) {
   if (work.tasks <= 0) return;
-  const int threads =
-      static_cast<int>(std::min<int64_t>(ThreadsFor(work.total_ns), work.tasks));
+  const int threads = static_cast<int>(std::min<int64_t>(ThreadsFor(work.total_ns), work.tasks));
   // Neighbouring threads' pieces start on their own pages, 64 bytes apart within the page so that
   // they do not fight for the same cache sets.
   const size_t page = Arena::kAlignment;
-  const size_t piece = work.scratch_bytes == 0 ? 0 : (work.scratch_bytes + page - 1) / page * page + 64;
+  const size_t piece =
+      work.scratch_bytes == 0 ? 0 : (work.scratch_bytes + page - 1) / page * page + 64;
   thread_local Arena arena;
   std::byte* memory = arena.Reserve((piece * threads + page - 1) / page * page);
 

@@ -33,8 +33,7 @@ T ExactEuclidean(Row<T> x, Row<T> y, int64_t d) {
   if (largest < std::ldexp(1.0, -960)) {
     double sum = 0;
     for (int64_t k = 0; k < d; ++k) {
-      const double t =
-          std::ldexp(static_cast<double>(x[k]) - static_cast<double>(y[k]), 600);
+      const double t = std::ldexp(static_cast<double>(x[k]) - static_cast<double>(y[k]), 600);
       sum += t * t;
     }
     return static_cast<T>(std::ldexp(std::sqrt(sum), -600));

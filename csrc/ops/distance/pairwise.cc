@@ -9,8 +9,8 @@
 #include <algorithm>
 #include <limits>
 
-#include "lanewise/distance.h"
 #include "kernels/kernels.h"
+#include "lanewise/distance.h"
 #include "ops/distance/exact.h"
 #include "ops/strided.h"
 #include "runtime/cpu.h"
@@ -94,7 +94,8 @@ struct Plan {
   double total_ns;
 
   template <class T>
-  static Plan For(int64_t batch, int64_t m, int64_t n, int64_t d, const DistanceKernels<T>& kernels);
+  static Plan For(int64_t batch, int64_t m, int64_t n, int64_t d,
+                  const DistanceKernels<T>& kernels);
 };
 
 template <class T>
@@ -107,14 +108,15 @@ Plan Plan::For(int64_t batch, int64_t m, int64_t n, int64_t d, const DistanceKer
   // 48 rows amortise the loads of a panel; where panels are packed again for every block of rows,
   // 240 rows amortise the packing.
   const int64_t block = std::min(RoundUp(m, mr), packed_once ? 48 / mr * mr : 240 / mr * mr);
-  const int64_t at_most_columns =
-      std::max(nr, std::min(half_l2 / (std::max<int64_t>(terms, 1) * size), half_l2 / (block * size)));
+  const int64_t at_most_columns = std::max(
+      nr, std::min(half_l2 / (std::max<int64_t>(terms, 1) * size), half_l2 / (block * size)));
   // About 25 multiply-adds and one stored result per ns.
   const double total_ns = double(batch) * double(m) * double(n) * (0.04 * double(d) + 0.3);
   const int64_t threads = ThreadsFor(total_ns);
   const Split columns(n, nr, at_most_columns);
   // Enough tasks to keep the threads level, but at least 256 rows to amortise the packing.
-  const int64_t chunks = threads == 1 ? 1 : CeilDiv(8 * threads, std::max<int64_t>(1, batch * columns.count));
+  const int64_t chunks =
+      threads == 1 ? 1 : CeilDiv(8 * threads, std::max<int64_t>(1, batch * columns.count));
   const Split rows(m, mr, m, std::max<int64_t>(1, std::min(chunks, m / 256)));
   return {d, mr, nr, terms, packed_once, columns, rows, block, total_ns};
 }
@@ -126,8 +128,14 @@ class Task {
   Task(const DistanceKernels<T>& kernels, const Plan& plan, Metric metric, const Matrix<T>& x,
        const Matrix<T>& y, T* out, int64_t out_row_stride, int64_t out_column_stride,
        Scratch scratch)
-      : kernels_(kernels), plan_(plan), metric_(metric), x_(x), y_(y), out_(out),
-        out_row_stride_(out_row_stride), out_column_stride_(out_column_stride) {
+      : kernels_(kernels),
+        plan_(plan),
+        metric_(metric),
+        x_(x),
+        y_(y),
+        out_(out),
+        out_row_stride_(out_row_stride),
+        out_column_stride_(out_column_stride) {
     const int64_t panels = plan.columns.longest() / plan.nr;
     panels_ = scratch.Take<T>(panels * plan.terms * plan.nr);
     totals_ = scratch.Take<T>(panels * plan.block * plan.nr);
@@ -232,7 +240,8 @@ class Task {
       const T smallest = SmallestTrusted<T>(plan_.d);
       if (metric_ == Metric::kEuclidean) {
         T* roots = in_place ? out : finished_;
-        if (!kernels_.sqrt(totals, count, smallest, roots)) RedoEuclidean(i, column, count, totals, roots);
+        if (!kernels_.sqrt(totals, count, smallest, roots))
+          RedoEuclidean(i, column, count, totals, roots);
         if (!in_place) Scatter(roots, count, out, out_column_stride_);
       } else if (metric_ == Metric::kCosine) {
         T* distances = in_place ? out : finished_;
@@ -274,13 +283,13 @@ class Task {
   const int64_t out_row_stride_, out_column_stride_;
   int64_t column_begin_ = 0, column_end_ = 0;
   // Scratch.
-  T* panels_;              // [panel][k][NR]
-  T* totals_;              // [panel][row of the block][NR]
-  T* packed_rows_;         // [row of the block][k], for rows that are not contiguous
+  T* panels_;       // [panel][k][NR]
+  T* totals_;       // [panel][row of the block][NR]
+  T* packed_rows_;  // [row of the block][k], for rows that are not contiguous
   const T** row_pointers_;
   T *y_norms_, *x_norms_;  // squared, for cosine
   T* norm_panel_;
-  T* finished_;            // for an output whose columns are not neighbours
+  T* finished_;  // for an output whose columns are not neighbours
 };
 
 template <class T>

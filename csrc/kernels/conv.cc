@@ -1,0 +1,66 @@
+// Compiles the convolution kernels once per SIMD target.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/conv.cc"
+#include "hwy/foreach_target.h"
+//
+#include <array>
+
+#include "kernels/conv_depthwise-inl.h"
+#include "kernels/conv_finish-inl.h"
+#include "kernels/conv_tile-inl.h"
+#include "kernels/kernels.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace lanewise {
+namespace HWY_NAMESPACE {
+
+template <class T, bool kBiasPerRow>
+constexpr void SetFinish(typename ConvKernels<T>::Finish (&finish)[kActivations]) {
+  const auto set = [&](Activation activation, typename ConvKernels<T>::Finish function) {
+    finish[static_cast<int>(activation)] = function;
+  };
+  set(Activation::kNone, ConvFinish<T, Activation::kNone, kBiasPerRow>);
+  set(Activation::kRelu, ConvFinish<T, Activation::kRelu, kBiasPerRow>);
+  set(Activation::kRelu6, ConvFinish<T, Activation::kRelu6, kBiasPerRow>);
+  set(Activation::kSilu, ConvFinish<T, Activation::kSilu, kBiasPerRow>);
+  set(Activation::kGelu, ConvFinish<T, Activation::kGelu, kBiasPerRow>);
+  set(Activation::kLeakyRelu, ConvFinish<T, Activation::kLeakyRelu, kBiasPerRow>);
+  set(Activation::kSigmoid, ConvFinish<T, Activation::kSigmoid, kBiasPerRow>);
+  set(Activation::kTanh, ConvFinish<T, Activation::kTanh, kBiasPerRow>);
+}
+
+template <class T>
+constexpr ConvKernels<T> MakeConvKernels() {
+  ConvKernels<T> kernels{};
+  kernels.mr = kConvMR;
+  kernels.nr = kConvNV * HWY_MAX_BYTES / sizeof(T);
+  kernels.accumulate = ConvAccumulate<T>;
+  kernels.depthwise_mr = kDepthwiseMR;
+  kernels.depthwise = Depthwise<T, false>;
+  kernels.depthwise_broadcast = Depthwise<T, true>;
+  SetFinish<T, false>(kernels.finish);
+  SetFinish<T, true>(kernels.finish_per_row);
+  return kernels;
+}
+
+template <class T>
+constexpr ConvKernels<T> kConv = MakeConvKernels<T>();
+
+}  // namespace HWY_NAMESPACE
+}  // namespace lanewise
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+#include "kernels/select.h"
+
+namespace lanewise {
+
+template <class T>
+const ConvKernels<T>& ConvKernelsFor(SimdTarget target) {
+  LANEWISE_SELECT(target, kConv<T>)
+}
+template const ConvKernels<float>& ConvKernelsFor(SimdTarget);
+template const ConvKernels<double>& ConvKernelsFor(SimdTarget);
+
+}  // namespace lanewise
+#endif

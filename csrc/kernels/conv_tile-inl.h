@@ -1,0 +1,81 @@
+// The register tile of the direct convolution. Included once per SIMD target.
+//
+// MR rows × 2 vectors of accumulators, and per term one load of each panel vector and one broadcast
+// per row. Two FMA pipes of latency 4 want at least 8 chains; 16 registers hold 6×2 accumulators,
+// 2 panel vectors and a broadcast, 32 registers 12×2 (and 12 row pointers still fit beside the
+// panel's and the counter in 15 general registers).
+#if defined(LANEWISE_KERNELS_CONV_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LANEWISE_KERNELS_CONV_TILE_INL_H_
+#undef LANEWISE_KERNELS_CONV_TILE_INL_H_
+#else
+#define LANEWISE_KERNELS_CONV_TILE_INL_H_
+#endif
+
+#include <utility>
+
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace lanewise {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON
+constexpr size_t kConvMR = 12;
+#else
+constexpr size_t kConvMR = 6;
+#endif
+constexpr size_t kConvNV = 2;  // vectors per row of the tile
+
+template <class T, size_t MR, size_t NV>
+void ConvTile(const T* const* rows, size_t row_stride, size_t segments, size_t depth,
+              const T* HWY_RESTRICT panel, bool first, T* HWY_RESTRICT sums) {
+  const hn::ScalableTag<T> d;
+  using V = hn::Vec<decltype(d)>;
+  const size_t lanes = hn::Lanes(d), nr = kConvNV * lanes;
+  V sum[MR][NV];
+  for (size_t i = 0; i < MR; ++i) {
+    for (size_t v = 0; v < NV; ++v) {
+      sum[i][v] = first ? hn::Zero(d) : hn::Load(d, sums + i * nr + v * lanes);
+    }
+  }
+  for (size_t s = 0; s < segments; ++s, rows += row_stride) {
+    const T* HWY_RESTRICT row[MR];
+    for (size_t i = 0; i < MR; ++i) row[i] = rows[i];
+    for (size_t k = 0; k < depth; ++k, panel += nr) {
+      V lane[NV];
+      for (size_t v = 0; v < NV; ++v) lane[v] = hn::Load(d, panel + v * lanes);
+      for (size_t i = 0; i < MR; ++i) {
+        const V x = hn::Set(d, row[i][k]);
+        for (size_t v = 0; v < NV; ++v) sum[i][v] = hn::MulAdd(x, lane[v], sum[i][v]);
+      }
+    }
+  }
+  for (size_t i = 0; i < MR; ++i) {
+    for (size_t v = 0; v < NV; ++v) hn::Store(sum[i][v], d, sums + i * nr + v * lanes);
+  }
+}
+
+template <class T>
+using ConvTileFunction = decltype(&ConvTile<T, 1, 1>);
+
+// kConvTiles<T, NV>[MR - 1]
+template <class T, size_t NV, size_t... I>
+constexpr std::array<ConvTileFunction<T>, sizeof...(I)> ConvTiles(std::index_sequence<I...>) {
+  return {ConvTile<T, I + 1, NV>...};
+}
+template <class T, size_t NV>
+constexpr auto kConvTiles = ConvTiles<T, NV>(std::make_index_sequence<kConvMR>());
+
+template <class T>
+void ConvAccumulate(const T* const* rows, size_t row_stride, size_t count, size_t segments,
+                    size_t depth, const T* panel, bool half, bool first, T* sums) {
+  const auto tile = half ? kConvTiles<T, 1>[count - 1] : kConvTiles<T, 2>[count - 1];
+  tile(rows, row_stride, segments, depth, panel, first, sums);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace lanewise
+HWY_AFTER_NAMESPACE();
+
+#endif  // LANEWISE_KERNELS_CONV_TILE_INL_H_
