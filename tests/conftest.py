@@ -9,6 +9,7 @@ import hypothesis
 import lanewise as lw
 import numpy as np
 import pytest
+import threadpoolctl
 
 hypothesis.settings.register_profile(
     "lanewise", deadline=None, max_examples=60, derandomize=True, print_blob=True
@@ -20,9 +21,12 @@ TARGETS = lw.config()["simd_available"]
 
 @pytest.fixture(autouse=True)
 def _default_settings():
-    yield
-    lw.set_simd_target(None)
-    lw.set_num_threads(3)
+    # Libraries that tests compare with lower OpenMP's maximum for the process, as torch does when
+    # it is imported.
+    with threadpoolctl.threadpool_limits(3, user_api="openmp"):
+        lw.set_simd_target(None)
+        lw.set_num_threads(3)
+        yield
 
 
 @pytest.fixture(params=TARGETS)

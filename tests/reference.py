@@ -1,13 +1,13 @@
 """What each op means, in plain float64 NumPy. Slow and short: read here what lanewise computes."""
 
 import numpy as np
-
+import scipy.special
 
 # ------------------------------------------------------------------------------------------ windows
 
 
 def window_axis(n, window, stride, dilation, padding, ceil_mode=False):
-    """(before, after, outputs) of a window sliding along an axis of n; padding is a rule or pair."""
+    """(before, after, outputs) of a window along an axis of n; padding is a rule or a pair."""
     reach = dilation * (window - 1)
     if padding in ("same", "same_lower"):
         total = max((-(-n // stride) - 1) * stride + reach + 1 - n, 0)
@@ -20,6 +20,67 @@ def window_axis(n, window, stride, dilation, padding, ceil_mode=False):
     if ceil_mode and slack % stride and outputs * stride < before + n:
         outputs += 1
     return before, after, outputs
+
+
+def axis_padding(padding, axis):
+    """The rule or (before, after) of one spatial axis, out of any spelling of a padding."""
+    if isinstance(padding, str):
+        return padding
+    entry = padding if isinstance(padding, int) else padding[axis]
+    return (entry, entry) if isinstance(entry, int) else tuple(entry)
+
+
+def pair(value):
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+# -------------------------------------------------------------------------------------- convolution
+
+
+def pads(x_shape, w_shape, stride, padding, dilation):
+    """((top, bottom), (left, right)) of a convolution."""
+    return [
+        window_axis(x_shape[1 + a], w_shape[a], stride[a], dilation[a], axis_padding(padding, a))[
+            :2
+        ]
+        for a in range(2)
+    ]
+
+
+def conv2d(x, w, stride=1, padding="valid", dilation=1, groups=1):
+    """Cross-correlation; x (N, H, W, C), w (R, S, C/groups, K)."""
+    x, w = np.asarray(x, np.float64), np.asarray(w, np.float64)
+    (sh, sw), (dh, dw) = pair(stride), pair(dilation)
+    rows, columns, group_c, filters = w.shape
+    top, bottom, oh = window_axis(x.shape[1], rows, sh, dh, axis_padding(padding, 0))
+    left, right, ow = window_axis(x.shape[2], columns, sw, dw, axis_padding(padding, 1))
+    x = np.pad(x, [(0, 0), (top, bottom), (left, right), (0, 0)])
+    y = np.zeros((x.shape[0], oh, ow, filters))
+    group_k = filters // groups
+    for r, s, g in np.ndindex(rows, columns, groups):
+        pixels = x[:, r * dh :, s * dw :, g * group_c : (g + 1) * group_c][:, ::sh, ::sw][
+            :, :oh, :ow
+        ]
+        k = slice(g * group_k, (g + 1) * group_k)
+        y[..., k] += pixels @ w[r, s, :, k]
+    return y
+
+
+def _sigmoid(v):
+    e = np.exp(-np.abs(v))
+    return np.where(v < 0, e, 1) / (1 + e)
+
+
+ACTIVATIONS = {
+    None: lambda v: v,
+    "relu": lambda v: np.maximum(v, 0),
+    "relu6": lambda v: np.clip(v, 0, 6),
+    "silu": lambda v: v * _sigmoid(v),
+    "gelu": lambda v: v * scipy.special.erfc(-v / np.sqrt(2)) / 2,
+    "leaky_relu": lambda v: np.where(v < 0, 0.01 * v, v),
+    "sigmoid": _sigmoid,
+    "tanh": np.tanh,
+}
 
 
 # ---------------------------------------------------------------------------------------- distances

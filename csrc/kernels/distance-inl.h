@@ -139,49 +139,69 @@ void SquareNorms(const T* panel, size_t terms, T* norms, bool first) {
   }
 }
 
-// MapVectors for an f that also says which lanes to doubt; true if it doubted none.
-template <class D, class F, class T = hn::TFromD<D>>
-HWY_INLINE bool MapTrusted(D d, const T* totals, size_t n, T fill, T* out, const F& f) {
-  const size_t lanes = hn::Lanes(d);
+// out[i][j] = f(totals[i][j], i, j, doubted); true if f doubted no lane. Lanes past n are filled
+// with `fill`, which f must not doubt.
+template <class T, class F>
+HWY_INLINE bool MapTotals(const T* totals, size_t rows, size_t n, T fill, T* out,
+                          int64_t out_stride, const F& f) {
+  const DistanceTag<T> d;
+  const size_t lanes = hn::Lanes(d), nr = kDistanceNV * lanes;
   auto doubted = hn::FirstN(d, 0);
-  size_t j = 0;
-  for (; j + lanes <= n; j += lanes) {
-    hn::StoreU(f(hn::LoadU(d, totals + j), j, doubted), d, out + j);
+  for (size_t i = 0; i < rows; ++i, totals += nr, out += out_stride) {
+    size_t j = 0;
+    for (; j + lanes <= n; j += lanes) {
+      hn::StoreU(f(hn::Load(d, totals + j), i, j, doubted), d, out + j);
+    }
+    if (j < n) {
+      const auto last = LoadFirst(d, totals + j, n - j, fill);
+      StoreFirst(f(last, i, j, doubted), d, out + j, n - j);
+    }
   }
-  if (j < n) StoreFirst(f(LoadFirst(d, totals + j, n - j, fill), j, doubted), d, out + j, n - j);
   return hn::AllFalse(d, doubted);
 }
 
 template <class T>
-bool SqrtTotals(const T* totals, size_t n, T smallest, T* out) {
+void CopyTotals(const T* totals, size_t rows, size_t n, T* out, int64_t out_stride) {
+  MapTotals(totals, rows, n, T(0), out, out_stride,
+            [](auto total, size_t, size_t, auto&) HWY_ATTR { return total; });
+}
+
+template <class T>
+bool SqrtTotals(const T* totals, size_t rows, size_t n, T smallest, T* out, int64_t out_stride) {
   const DistanceTag<T> d;
   const auto low = hn::Set(d, smallest), high = hn::Set(d, std::numeric_limits<T>::max());
-  return MapTrusted(d, totals, n, smallest, out, [&](auto total, size_t, auto& doubted) HWY_ATTR {
-    doubted = hn::Or(doubted, hn::Or(hn::Lt(total, low), hn::Gt(total, high)));
-    return hn::Sqrt(total);
-  });
+  return MapTotals(totals, rows, n, smallest, out, out_stride,
+                   [&](auto total, size_t, size_t, auto& doubted) HWY_ATTR {
+                     const auto outside = hn::Or(hn::Lt(total, low), hn::Gt(total, high));
+                     doubted = hn::Or(doubted, outside);
+                     return hn::Sqrt(total);
+                   });
 }
 
 // sqrt(|x|²·|y|²), not |x|·|y|: with the same bits for |x|², |y|² and x·y the cosine of a row with
 // itself is exactly 1.
 template <class T>
-bool CosineDistances(const T* totals, size_t n, T smallest, T x_norm, const T* y_norms, T* out) {
+bool CosineDistances(const T* totals, size_t rows, size_t n, T smallest, const T* x_norms,
+                     const T* y_norms, T* out, int64_t out_stride) {
   const DistanceTag<T> d;
   const size_t lanes = hn::Lanes(d);
   const auto zero = hn::Zero(d), one = hn::Set(d, T(1)), two = hn::Set(d, T(2));
   const auto low = hn::Set(d, smallest), high = hn::Set(d, std::numeric_limits<T>::max());
-  const auto x2 = hn::Set(d, x_norm);
-  return MapTrusted(d, totals, n, T(0), out, [&](auto total, size_t j, auto& doubted) HWY_ATTR {
-    const auto y2 =
-        j + lanes <= n ? hn::LoadU(d, y_norms + j) : LoadFirst(d, y_norms + j, n - j, T(1));
-    const auto product = hn::Mul(x2, y2);
-    const auto smallest_factor = hn::Min(product, hn::Min(x2, y2));
-    doubted = hn::Or(doubted, hn::Or(hn::Lt(smallest_factor, low), hn::Gt(product, high)));
-    const auto distance = hn::Sub(one, hn::Div(total, hn::Sqrt(product)));
-    // Written so that a NaN distance fails both tests and stays.
-    const auto clipped = hn::IfThenElse(hn::Lt(distance, zero), zero, distance);
-    return hn::IfThenElse(hn::Gt(clipped, two), two, clipped);
-  });
+  return MapTotals(totals, rows, n, T(0), out, out_stride,
+                   [&](auto total, size_t i, size_t j, auto& doubted) HWY_ATTR {
+                     const auto x2 = hn::Set(d, x_norms[i]);
+                     const auto y2 = j + lanes <= n ? hn::LoadU(d, y_norms + j)
+                                                    : LoadFirst(d, y_norms + j, n - j, T(1));
+                     const auto product = hn::Mul(x2, y2);
+                     const auto smallest_factor = hn::Min(product, hn::Min(x2, y2));
+                     const auto outside =
+                         hn::Or(hn::Lt(smallest_factor, low), hn::Gt(product, high));
+                     doubted = hn::Or(doubted, outside);
+                     const auto distance = hn::Sub(one, hn::Div(total, hn::Sqrt(product)));
+                     // Written so that a NaN distance fails both tests and stays.
+                     const auto clipped = hn::IfThenElse(hn::Lt(distance, zero), zero, distance);
+                     return hn::IfThenElse(hn::Gt(clipped, two), two, clipped);
+                   });
 }
 
 template <class T>
@@ -191,6 +211,7 @@ constexpr DistanceKernels<T> MakeDistanceKernels() {
           {Accumulate<T, SquareTerm>, Accumulate<T, AbsTerm>, Accumulate<T, MaxTerm>,
            Accumulate<T, ProductTerm>},
           SquareNorms<T>,
+          CopyTotals<T>,
           SqrtTotals<T>,
           CosineDistances<T>};
 }

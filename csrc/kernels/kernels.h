@@ -40,12 +40,18 @@ struct DistanceKernels {
                              T* totals, bool first);
   // norms[j] = or, unless `first`, += Σ_k panel[k][j]², in the order in which accumulate sums.
   void (*square_norms)(const T* panel, size_t terms, T* norms, bool first);
-  // out[j] = sqrt(totals[j]). False if some total is outside [smallest, largest finite number], so
-  // that squares may have been lost to underflow or overflow; a NaN is not outside.
-  bool (*sqrt)(const T* totals, size_t n, T smallest, T* out);
-  // out[j] = 1 - totals[j] / sqrt(x_norm·y_norms[j]), clipped to [0, 2], the norms being squared.
-  // False if a norm or the product under the root is outside the range said above.
-  bool (*cosine)(const T* totals, size_t n, T smallest, T x_norm, const T* y_norms, T* out);
+  // Totals of a panel (row length nr) to results, for i < rows and j < n <= nr; out has out_stride
+  // elements between its rows.
+  //
+  // out[i][j] = totals[i][j].
+  void (*copy)(const T* totals, size_t rows, size_t n, T* out, int64_t out_stride);
+  // out[i][j] = sqrt(totals[i][j]). False if some total is outside [smallest, largest finite
+  // number], so that squares may have been lost to underflow or overflow; a NaN is not outside.
+  bool (*sqrt)(const T* totals, size_t rows, size_t n, T smallest, T* out, int64_t out_stride);
+  // out[i][j] = 1 - totals[i][j] / sqrt(x_norms[i]·y_norms[j]), clipped to [0, 2], the norms being
+  // squared. False if a norm or the product under the root is outside the range said above.
+  bool (*cosine)(const T* totals, size_t rows, size_t n, T smallest, const T* x_norms,
+                 const T* y_norms, T* out, int64_t out_stride);
 };
 
 template <class T>

@@ -1,5 +1,6 @@
 """Deep-learning and metric-learning kernels for NumPy arrays."""
 
+from . import _pending
 from ._core import __version__
 from ._runtime import config, get_num_threads, set_num_threads, set_simd_target, show_config
 from .conv import conv2d
@@ -15,3 +16,9 @@ __all__ = [
     "set_simd_target",
     "show_config",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name in _pending.NAMES:
+        return _pending.placeholder(name)
+    raise AttributeError(f"module 'lanewise' has no attribute {name!r}")

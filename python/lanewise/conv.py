@@ -140,7 +140,9 @@ def _cast_bias(op: str, bias: ArrayLike, dtype: np.dtype[Any]) -> Array:
     if array.dtype == dtype:
         return array
     if not np.can_cast(array.dtype, dtype, "same_kind"):
-        raise TypeError(f"{op}: bias has dtype {array.dtype}, which is no 'same_kind' cast to {dtype}")
+        raise TypeError(
+            f"{op}: bias has dtype {array.dtype}, which is no 'same_kind' cast to {dtype}"
+        )
     return array.astype(dtype)
 
 

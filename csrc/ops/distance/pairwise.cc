@@ -108,8 +108,11 @@ Plan Plan::For(int64_t batch, int64_t m, int64_t n, int64_t d, const DistanceKer
   // 48 rows amortise the loads of a panel; where panels are packed again for every block of rows,
   // 240 rows amortise the packing.
   const int64_t block = std::min(RoundUp(m, mr), packed_once ? 48 / mr * mr : 240 / mr * mr);
-  const int64_t at_most_columns = std::max(
-      nr, std::min(half_l2 / (std::max<int64_t>(terms, 1) * size), half_l2 / (block * size)));
+  // Half of L2 for the panels and, where the totals of all panels are kept, half for these; 1024
+  // columns are enough to amortise the loads of a block's rows.
+  const int64_t per_column = packed_once ? terms : std::max(terms, block);
+  const int64_t at_most_columns =
+      std::clamp(half_l2 / (std::max<int64_t>(per_column, 1) * size), nr, int64_t{1024});
   // About 25 multiply-adds and one stored result per ns.
   const double total_ns = double(batch) * double(m) * double(n) * (0.04 * double(d) + 0.3);
   const int64_t threads = ThreadsFor(total_ns);
@@ -138,22 +141,22 @@ class Task {
         out_column_stride_(out_column_stride) {
     const int64_t panels = plan.columns.longest() / plan.nr;
     panels_ = scratch.Take<T>(panels * plan.terms * plan.nr);
-    totals_ = scratch.Take<T>(panels * plan.block * plan.nr);
+    totals_ = scratch.Take<T>(TotalsPanels(plan) * plan.block * plan.nr);
     packed_rows_ = scratch.Take<T>(plan.block * plan.terms);
     row_pointers_ = scratch.Take<const T*>(plan.block);
     y_norms_ = scratch.Take<T>(panels * plan.nr);
     x_norms_ = scratch.Take<T>(plan.block + plan.nr);
     norm_panel_ = scratch.Take<T>(plan.terms * plan.nr);
-    finished_ = scratch.Take<T>(plan.nr);
+    finished_ = scratch.Take<T>(plan.block * plan.nr);
   }
 
   static size_t ScratchBytes(const Plan& plan) {
     const int64_t panels = plan.columns.longest() / plan.nr;
     return Scratch::Bytes<T>(panels * plan.terms * plan.nr) +
-           Scratch::Bytes<T>(panels * plan.block * plan.nr) +
+           Scratch::Bytes<T>(TotalsPanels(plan) * plan.block * plan.nr) +
            Scratch::Bytes<T>(plan.block * plan.terms) + Scratch::Bytes<const T*>(plan.block) +
            Scratch::Bytes<T>(panels * plan.nr) + Scratch::Bytes<T>(plan.block + plan.nr) +
-           Scratch::Bytes<T>(plan.terms * plan.nr) + Scratch::Bytes<T>(plan.nr);
+           Scratch::Bytes<T>(plan.terms * plan.nr) + Scratch::Bytes<T>(plan.block * plan.nr);
   }
 
   void Run(int64_t row_begin, int64_t row_end, int64_t column_begin, int64_t column_end) {
@@ -168,16 +171,27 @@ class Task {
         if (!packed) PackColumns(first, terms);
         packed = plan_.packed_once;
         PointAtRows(i, rows, first, terms);
-        Accumulate(rows, first, terms);
         if (metric_ == Metric::kCosine) RowNorms(i, rows, first, terms);
+        const bool last = first + terms == plan_.d;
+        for (int64_t p = 0; p < PanelCount(); ++p) {
+          Accumulate(p, rows, first, terms);
+          if (last) Finish(p, i, rows);
+        }
         first += terms;
       } while (first < plan_.d);
-      for (int64_t row = 0; row < rows; ++row) Finish(i + row, row);
     }
   }
 
  private:
+  // Where all coordinates are packed at once, a panel's totals are finished before the next panel's
+  // begin and one buffer, which stays in L1, serves all panels.
+  static int64_t TotalsPanels(const Plan& plan) {
+    return plan.packed_once ? 1 : plan.columns.longest() / plan.nr;
+  }
   int64_t PanelCount() const { return CeilDiv(column_end_ - column_begin_, plan_.nr); }
+  T* Totals(int64_t p) const {
+    return totals_ + (plan_.packed_once ? 0 : p * plan_.block * plan_.nr);
+  }
 
   void PackColumns(int64_t first, int64_t terms) {
     for (int64_t p = 0; p < PanelCount(); ++p) {
@@ -203,19 +217,6 @@ class Task {
     }
   }
 
-  void Accumulate(int64_t rows, int64_t first, int64_t terms) {
-    const auto accumulate = kernels_.accumulate[static_cast<int>(TermOf(metric_))];
-    for (int64_t p = 0; p < PanelCount(); ++p) {
-      T* totals = totals_ + p * plan_.block * plan_.nr;
-      if (terms == 0) std::fill_n(totals, rows * plan_.nr, T(0));
-      for (int64_t row = 0; row < rows; row += plan_.mr) {
-        accumulate(row_pointers_ + row, std::min(plan_.mr, rows - row),
-                   panels_ + p * plan_.terms * plan_.nr, terms, totals + row * plan_.nr,
-                   first == 0);
-      }
-    }
-  }
-
   void SquareNorms(const T* panel, int64_t terms, T* norms, bool is_first) {
     if (terms == 0) std::fill_n(norms, plan_.nr, T(0));
     kernels_.square_norms(panel, terms, norms, is_first);
@@ -229,48 +230,66 @@ class Task {
     }
   }
 
-  // Totals of one row to results.
-  void Finish(int64_t i, int64_t row) {
-    for (int64_t p = 0; p < PanelCount(); ++p) {
-      const int64_t column = column_begin_ + p * plan_.nr;
-      const int64_t count = std::min(plan_.nr, column_end_ - column);
-      const T* totals = totals_ + (p * plan_.block + row) * plan_.nr;
-      T* out = out_ + i * out_row_stride_ + column * out_column_stride_;
-      const bool in_place = out_column_stride_ == 1;
-      const T smallest = SmallestTrusted<T>(plan_.d);
-      if (metric_ == Metric::kEuclidean) {
-        T* roots = in_place ? out : finished_;
-        if (!kernels_.sqrt(totals, count, smallest, roots))
-          RedoEuclidean(i, column, count, totals, roots);
-        if (!in_place) Scatter(roots, count, out, out_column_stride_);
-      } else if (metric_ == Metric::kCosine) {
-        T* distances = in_place ? out : finished_;
-        const T* y_norms = y_norms_ + p * plan_.nr;
-        if (!kernels_.cosine(totals, count, smallest, x_norms_[row], y_norms, distances)) {
-          RedoCosine(i, column, count, x_norms_[row], y_norms, distances);
+  void Accumulate(int64_t p, int64_t rows, int64_t first, int64_t terms) {
+    const auto accumulate = kernels_.accumulate[static_cast<int>(TermOf(metric_))];
+    T* totals = Totals(p);
+    if (terms == 0) std::fill_n(totals, rows * plan_.nr, T(0));
+    for (int64_t row = 0; row < rows; row += plan_.mr) {
+      accumulate(row_pointers_ + row, std::min(plan_.mr, rows - row),
+                 panels_ + p * plan_.terms * plan_.nr, terms, totals + row * plan_.nr, first == 0);
+    }
+  }
+
+  // Totals of a panel, for the block of rows from i on, to results.
+  void Finish(int64_t p, int64_t i, int64_t rows) {
+    const int64_t nr = plan_.nr, column = column_begin_ + p * nr;
+    const int64_t count = std::min(nr, column_end_ - column);
+    const T* totals = Totals(p);
+    const T* y_norms = y_norms_ + p * nr;
+    const T smallest = SmallestTrusted<T>(plan_.d);
+    T* out = out_ + i * out_row_stride_ + column * out_column_stride_;
+    const bool in_place = out_column_stride_ == 1;
+    T* result = in_place ? out : finished_;
+    const int64_t stride = in_place ? out_row_stride_ : nr;
+    if (metric_ == Metric::kEuclidean) {
+      if (!kernels_.sqrt(totals, rows, count, smallest, result, stride)) {
+        RedoEuclidean(i, rows, column, count, totals, result, stride);
+      }
+    } else if (metric_ == Metric::kCosine) {
+      if (!kernels_.cosine(totals, rows, count, smallest, x_norms_, y_norms, result, stride)) {
+        RedoCosine(i, rows, column, count, y_norms, result, stride);
+      }
+    } else {
+      kernels_.copy(totals, rows, count, result, stride);
+    }
+    for (int64_t row = 0; row < rows && !in_place; ++row) {
+      Scatter(result + row * nr, count, out + row * out_row_stride_, out_column_stride_);
+    }
+  }
+
+  void RedoEuclidean(int64_t i, int64_t rows, int64_t column, int64_t count, const T* totals,
+                     T* result, int64_t stride) {
+    const T smallest = SmallestTrusted<T>(plan_.d);
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t j = 0; j < count; ++j) {
+        const T total = totals[row * plan_.nr + j];
+        if (total < smallest || total > std::numeric_limits<T>::max()) {
+          result[row * stride + j] = ExactEuclidean(x_.row(i + row), y_.row(column + j), plan_.d);
         }
-        if (!in_place) Scatter(distances, count, out, out_column_stride_);
-      } else {
-        Scatter(totals, count, out, out_column_stride_);
       }
     }
   }
 
-  void RedoEuclidean(int64_t i, int64_t column, int64_t count, const T* totals, T* roots) {
-    for (int64_t j = 0; j < count; ++j) {
-      if (totals[j] < SmallestTrusted<T>(plan_.d) || totals[j] > std::numeric_limits<T>::max()) {
-        roots[j] = ExactEuclidean(x_.row(i), y_.row(column + j), plan_.d);
-      }
-    }
-  }
-
-  void RedoCosine(int64_t i, int64_t column, int64_t count, T x_norm, const T* y_norms,
-                  T* distances) {
-    for (int64_t j = 0; j < count; ++j) {
-      const T product = x_norm * y_norms[j];
-      if (std::min({x_norm, y_norms[j], product}) < SmallestTrusted<T>(plan_.d) ||
-          product > std::numeric_limits<T>::max()) {
-        distances[j] = ExactCosine(x_.row(i), y_.row(column + j), plan_.d);
+  void RedoCosine(int64_t i, int64_t rows, int64_t column, int64_t count, const T* y_norms,
+                  T* result, int64_t stride) {
+    const T smallest = SmallestTrusted<T>(plan_.d);
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t j = 0; j < count; ++j) {
+        const T product = x_norms_[row] * y_norms[j];
+        if (std::min({x_norms_[row], y_norms[j], product}) < smallest ||
+            product > std::numeric_limits<T>::max()) {
+          result[row * stride + j] = ExactCosine(x_.row(i + row), y_.row(column + j), plan_.d);
+        }
       }
     }
   }
@@ -284,7 +303,7 @@ class Task {
   int64_t column_begin_ = 0, column_end_ = 0;
   // Scratch.
   T* panels_;       // [panel][k][NR]
-  T* totals_;       // [panel][row of the block][NR]
+  T* totals_;       // [panel, or one][row of the block][NR]
   T* packed_rows_;  // [row of the block][k], for rows that are not contiguous
   const T** row_pointers_;
   T *y_norms_, *x_norms_;  // squared, for cosine

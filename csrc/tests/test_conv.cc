@@ -1,0 +1,81 @@
+#include "lanewise/conv.h"
+#include "testing.h"
+
+namespace lanewise {
+namespace {
+
+// The definition, one output at a time; NHWC.
+template <class T>
+T Reference(const std::vector<T>& x, const Shape& xs, const std::vector<T>& w, const Shape& ws,
+            const Conv2dOptions& options, int64_t n, int64_t oh, int64_t ow, int64_t k) {
+  const int64_t group_k = ws[3] / options.groups, first_c = k / group_k * ws[2];
+  T sum = 0;
+  for (int64_t r = 0; r < ws[0]; ++r) {
+    for (int64_t s = 0; s < ws[1]; ++s) {
+      const int64_t ih =
+          oh * options.stride[0] - options.padding.before[0] + r * options.dilation[0];
+      const int64_t iw =
+          ow * options.stride[1] - options.padding.before[1] + s * options.dilation[1];
+      if (ih < 0 || ih >= xs[1] || iw < 0 || iw >= xs[2]) continue;
+      for (int64_t c = 0; c < ws[2]; ++c) {
+        sum += x[((n * xs[1] + ih) * xs[2] + iw) * xs[3] + first_c + c] *
+               w[((r * ws[1] + s) * ws[2] + c) * ws[3] + k];
+      }
+    }
+  }
+  return sum;
+}
+
+template <class T>
+void CheckConv(const Shape& xs, const Shape& ws, const Conv2dOptions& options) {
+  const auto x = testing::Integers<T>(xs[0] * xs[1] * xs[2] * xs[3], 1);
+  const auto w = testing::Integers<T>(ws[0] * ws[1] * ws[2] * ws[3], 2);
+  const auto bias = testing::Integers<T>(ws[3], 3);
+  const Shape ys = Conv2dShape(xs, ws, options);
+  testing::EverywhereDo([&] {
+    std::vector<T> y(ys[0] * ys[1] * ys[2] * ys[3]);
+    const TensorView bias_view(bias.data(), {ws[3]});
+    Conv2d(TensorView(x.data(), {xs[0], xs[1], xs[2], xs[3]}),
+           TensorView(w.data(), {ws[0], ws[1], ws[2], ws[3]}), &bias_view, options,
+           TensorView(y.data(), {ys[0], ys[1], ys[2], ys[3]}));
+    size_t i = 0;
+    for (int64_t n = 0; n < ys[0]; ++n) {
+      for (int64_t oh = 0; oh < ys[1]; ++oh) {
+        for (int64_t ow = 0; ow < ys[2]; ++ow) {
+          for (int64_t k = 0; k < ys[3]; ++k, ++i) {
+            REQUIRE(y[i] == Reference(x, xs, w, ws, options, n, oh, ow, k) + bias[k]);
+          }
+        }
+      }
+    }
+  });
+}
+
+Conv2dOptions Padded(int64_t padding, int64_t stride, int64_t groups) {
+  Conv2dOptions options;
+  options.padding = {PaddingRule::kExplicit, {padding, padding}, {padding, padding}};
+  options.stride = {stride, stride};
+  options.groups = groups;
+  return options;
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("conv2d of integers is exact", T, float, double) {
+  CheckConv<T>({2, 9, 11, 19}, {3, 3, 19, 37}, Padded(1, 1, 1));
+  CheckConv<T>({1, 12, 9, 3}, {5, 4, 3, 17}, Padded(2, 2, 1));
+  CheckConv<T>({1, 8, 9, 12}, {3, 3, 4, 9}, Padded(0, 1, 3));
+  CheckConv<T>({2, 8, 9, 21}, {3, 3, 1, 21}, Padded(1, 2, 21));
+}
+
+TEST_CASE("conv2d: an error names what was seen and leaves out alone") {
+  std::vector<float> x(64, 1), w(36, 1), out(64, 7);
+  const TensorView vx(x.data(), {1, 4, 4, 4}), vw(w.data(), {3, 3, 2, 2});
+  CHECK_THROWS_WITH_AS(Conv2d(vx, vw, nullptr, {}, TensorView(out.data(), {1, 2, 2, 2})),
+                       doctest::Contains("w has 2 input channels per group (shape (3, 3, 2, 2), "
+                                         "layout HWIO), but x has 4 channels"),
+                       std::invalid_argument);
+  for (const float value : out) CHECK(value == 7);
+}
+
+}  // namespace lanewise

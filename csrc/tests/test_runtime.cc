@@ -1,0 +1,44 @@
+#include <algorithm>
+#include <stdexcept>
+
+#include "lanewise/roofline.h"
+#include "lanewise/runtime.h"
+#include "testing.h"
+
+namespace lanewise {
+
+TEST_CASE("threads: at least one, remembered, never more than OpenMP allows") {
+  SetNumThreads(1);
+  CHECK(GetNumThreads() == 1);
+  SetNumThreads(100000);
+  CHECK(GetNumThreads() >= 1);
+  CHECK(GetNumThreads() < 100000);
+  CHECK_THROWS_AS(SetNumThreads(0), std::invalid_argument);
+}
+
+TEST_CASE("SIMD target: every available one can be forced, others are refused") {
+  const auto available = AvailableSimdTargets();
+  REQUIRE(!available.empty());
+  testing::EverywhereDo([] {});
+  CHECK(GetSimdTarget() == available.front());
+  CHECK_THROWS_WITH_AS(SetSimdTarget("avx1024"),
+                       doctest::Contains("SIMD target 'avx1024' is not available"),
+                       std::invalid_argument);
+  CHECK(GetSimdTarget() == available.front());
+}
+
+TEST_CASE("version and compiler are known") {
+  CHECK(std::count(Version().begin(), Version().end(), '.') == 2);
+  CHECK(!Compiler().empty());
+}
+
+TEST_CASE("roofline: the wider type has half the peak, more or less, and memory has some speed") {
+  const double f32 = MeasureFmaPeak(DType::kFloat32), f64 = MeasureFmaPeak(DType::kFloat64);
+  CHECK(f32 > 1e8);
+  CHECK(f32 < 1e14);
+  CHECK(f64 < f32);
+  CHECK(MeasureBandwidth(1 << 16) > 1e8);
+  CHECK_THROWS_AS(MeasureFmaPeak(DType::kInt64), DTypeError);
+}
+
+}  // namespace lanewise

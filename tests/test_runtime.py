@@ -1,0 +1,154 @@
+"""Settings, threads, forks, errors of the environment, and the cost of importing."""
+
+import concurrent.futures
+import os
+import subprocess
+import sys
+
+import lanewise as lw
+import numpy as np
+import pytest
+import threadpoolctl
+
+
+def run(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+X = np.random.default_rng(0).normal(size=(700, 40))
+
+
+def test_threads_can_be_set_and_are_limited_by_openmp():
+    for n in (1, 2, 3):
+        lw.set_num_threads(n)
+        assert lw.get_num_threads() == n
+    lw.set_num_threads(1000)
+    assert lw.get_num_threads() == 3
+    with threadpoolctl.threadpool_limits(2):
+        assert lw.get_num_threads() == 2
+    for n in (0, -1):
+        with pytest.raises(ValueError, match=f"n is {n}"):
+            lw.set_num_threads(n)
+
+
+def test_the_default_number_of_threads_is_the_affinity_or_openmps():
+    code = "import lanewise as lw; print(lw.get_num_threads())"
+    assert run(code, OMP_NUM_THREADS="5").stdout == "5\n"
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n" + code
+    code = "import os; os.environ.pop('OMP_NUM_THREADS')\n" + code
+    assert run(code).stdout == "1\n"
+
+
+def test_simd_target_can_be_forced():
+    available = lw.config()["simd_available"]
+    assert available[-1] in ("sse4", "neon")
+    for name in available:
+        lw.set_simd_target(name)
+        assert lw.config()["simd"] == name
+        code = "import lanewise as lw; print(lw.config()['simd'])"
+        assert run(code, LANEWISE_SIMD=name).stdout == name + "\n"
+    lw.set_simd_target(None)
+    assert lw.config()["simd"] == available[0]
+
+
+def test_a_simd_target_that_is_not_there_is_refused():
+    for name in ("avx1024", "AVX2", "neon" if "sse4" in lw.config()["simd_available"] else "sse4"):
+        before = lw.config()["simd"]
+        with pytest.raises(ValueError, match=f"set_simd_target: SIMD target '{name}'"):
+            lw.set_simd_target(name)
+        assert lw.config()["simd"] == before
+    with pytest.raises(ValueError, match="name is ''"):
+        lw.set_simd_target("")
+    code = "import lanewise as lw, numpy as np; lw.pairwise_distances(np.ones((2, 2)))"
+    result = run(code, LANEWISE_SIMD="mmx")
+    assert result.returncode == 1
+    assert "ValueError: LANEWISE_SIMD: SIMD target 'mmx'" in result.stderr
+
+
+def test_every_target_computes_with_its_own_instructions():
+    """Fused and unfused multiply-adds round differently: a forced target that did not run shows."""
+    if not {"avx2", "sse4"} <= set(lw.config()["simd_available"]):
+        pytest.skip("needs two targets of which one fuses")
+    results = []
+    for name in ("avx2", "sse4"):
+        lw.set_simd_target(name)
+        results.append(lw.pairwise_distances(X, metric="dot"))
+    assert (results[0] != results[1]).any()
+
+
+def test_config_and_show_config(capsys):
+    config = lw.config()
+    assert config["version"] == lw.__version__
+    lw.show_config()
+    printed = capsys.readouterr().out
+    for key, value in config.items():
+        assert key in printed
+        assert str(value if not isinstance(value, list) else ", ".join(value)) in printed
+
+
+def test_two_python_threads_at_once():
+    expected = lw.pairwise_distances(X)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for result in pool.map(lambda _: lw.pairwise_distances(X), range(40)):
+            np.testing.assert_array_equal(result, expected)
+
+
+def test_a_forked_child_computes_the_same_bits():
+    code = """
+import os, sys, warnings
+import numpy as np, lanewise as lw
+warnings.simplefilter("ignore")  # Python warns of forking with threads, which is the point
+x = np.random.default_rng(0).normal(size=(700, 40))
+expected = lw.pairwise_distances(x)  # starts the team
+child = os.fork()
+if child == 0:
+    same = np.array_equal(lw.pairwise_distances(x), expected)
+    os._exit(0 if same else 3)
+status = os.waitpid(child, 0)[1]
+assert np.array_equal(lw.pairwise_distances(x), expected)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+    result = run(code)
+    assert result.returncode == 0, result.stderr
+
+
+def test_import_starts_no_thread_and_loads_nothing_but_numpy():
+    code = """
+import sys, os
+import numpy
+before, threads = set(sys.modules), len(os.listdir("/proc/self/task"))
+import lanewise
+assert len(os.listdir("/proc/self/task")) == threads
+print(sorted(m for m in set(sys.modules) - before if not m.startswith(("lanewise", "numpy", "_"))))
+"""
+    result = run(code)
+    assert result.returncode == 0, result.stderr
+    loaded = set(eval(result.stdout))
+    assert not {m for m in loaded if m.split(".")[0] not in sys.stdlib_module_names}, loaded
+
+
+def test_no_memory_is_a_memory_error():
+    code = """
+import resource
+import numpy as np, lanewise as lw
+x = np.zeros((20000, 4), np.float32)
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+try:
+    lw.pairwise_distances(x)
+except MemoryError:
+    print("refused")
+"""
+    assert run(code, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1").stdout == "refused\n"
+
+
+def test_what_the_contract_promises_and_is_not_there_yet_says_so():
+    with pytest.raises(NotImplementedError, match="avg_pool2d"):
+        lw.avg_pool2d(X, 2)
+    with pytest.raises(AttributeError, match="no attribute 'conv4d'"):
+        lw.conv4d  # noqa: B018
