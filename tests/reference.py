@@ -81,6 +81,26 @@ ACTIVATIONS = {
     "sigmoid": _sigmoid,
     "tanh": np.tanh,
 }
+# ------------------------------------------------------------------------------------------ pooling
+
+
+def max_pool2d(x, window, stride, padding, dilation, ceil_mode=False):
+    """(values, flat indices) of the maxima of x (N, H, W, C); one pair per axis in each option."""
+    N, H, W, C = x.shape
+    top, _, OH = window_axis(H, window[0], stride[0], dilation[0], padding[0], ceil_mode)
+    left, _, OW = window_axis(W, window[1], stride[1], dilation[1], padding[1], ceil_mode)
+    values, indices = np.empty((N, OH, OW, C), x.dtype), np.empty((N, OH, OW, C), np.int64)
+    for n, i, j, c in np.ndindex(values.shape):
+        best = None
+        for r, s in np.ndindex(*window):
+            h, w = i * stride[0] - top + r * dilation[0], j * stride[1] - left + s * dilation[1]
+            if not (0 <= h < H and 0 <= w < W):
+                continue
+            pixel = x[n, h, w, c]
+            if best is None or pixel > best or (np.isnan(pixel) and not np.isnan(best)):
+                best, indices[n, i, j, c] = pixel, h * W + w
+        values[n, i, j, c] = best
+    return values, indices
 
 
 # ---------------------------------------------------------------------------------------- distances

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "lanewise/conv.h"
 #include "runtime/target.h"
@@ -91,6 +92,38 @@ struct ConvKernels {
 
 template <class T>
 const ConvKernels<T>& ConvKernelsFor(SimdTarget target);
+
+// -------------------------------------------------------------------------------------------- pool
+
+// Where the elements of one call lie: `count` runs of `len` neighbours, element j of run i at
+// i·src_step + j of a source and at i·out_step + j of the result.
+struct Runs {
+  size_t count, len;
+  ptrdiff_t src_step, out_step;
+};
+
+// The maximum is a NaN where there is one. Results overlap no source; numbers[i·len + j] belongs to
+// element j of run i.
+template <class T>
+struct PoolKernels {
+  using Number = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;  // one lane per lane of T
+  size_t lanes;
+  // out = max over t < taps (at least 1) of src[t].
+  void (*max)(const T* const* src, size_t taps, const Runs& runs, T* out);
+  // The same, and numbers = ids[t] of the first t that has the maximum.
+  void (*arg_max)(const T* const* src, const Number* ids, size_t taps, const Runs& runs, T* out,
+                  Number* numbers);
+  // The same for elements that carry numbers of their own, laid out as they are themselves:
+  // numbers = the smallest src_numbers[t] + ids[t] that has the maximum.
+  void (*merge_arg_max)(const T* const* src, const Number* const* src_numbers, const Number* ids,
+                        size_t taps, const Runs& runs, T* out, Number* numbers);
+  // even[i] = row[2i], odd[i] = row[2i + 1], as far as row[n - 1].
+  void (*split)(const T* row, size_t n, T* even, T* odd);
+  void (*split_numbers)(const Number* row, size_t n, Number* even, Number* odd);
+};
+
+template <class T>
+const PoolKernels<T>& PoolKernelsFor(SimdTarget target);
 
 // ---------------------------------------------------------------------------------------- roofline
 

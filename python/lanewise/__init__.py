@@ -5,12 +5,14 @@ from ._core import __version__
 from ._runtime import config, get_num_threads, set_num_threads, set_simd_target, show_config
 from .conv import conv2d
 from .distance import pairwise_distances
+from .pool import max_pool2d
 
 __all__ = [
     "__version__",
     "config",
     "conv2d",
     "get_num_threads",
+    "max_pool2d",
     "pairwise_distances",
     "set_num_threads",
     "set_simd_target",

@@ -1,0 +1,584 @@
+// Blocking of max pooling.
+//
+//   task      an image × a block of channels × a band of output rows × a range of output columns
+//     tile    the same for the channels that lie together: all of the block where channels are
+//             neighbours in memory ("pixels"), else one plane after the other
+//       row   direct:    the kernel takes all R·S taps of every output at once
+//             separable: maxima of R rows into a scratch row, then maxima of S of its columns
+//
+// Both ways take the first of equal taps, column by column of the window, and one NaN is as good as
+// another; so they give the same bits, and which of them runs may depend on strides.
+#include <algorithm>
+#include <limits>
+
+#include "kernels/kernels.h"
+#include "lanewise/pool.h"
+#include "ops/strided.h"
+#include "runtime/cpu.h"
+#include "runtime/error.h"
+#include "runtime/parallel.h"
+
+namespace lanewise {
+namespace {
+
+constexpr const char* kOp = "max_pool2d";
+
+// An image's axes, wherever the layout has them.
+struct Strides {
+  int64_t image = 0, row, column, channel;
+
+  Strides(const TensorView& view, Layout layout) {
+    const bool batched = view.rank == 4;
+    const int64_t* s = view.strides + batched;
+    if (batched) image = view.strides[0];
+    row = layout == Layout::kNHWC ? s[0] : s[1];
+    column = layout == Layout::kNHWC ? s[1] : s[2];
+    channel = layout == Layout::kNHWC ? s[2] : s[0];
+  }
+};
+
+struct Geometry {
+  int64_t images, channels;
+  WindowAxis rows, columns;
+};
+
+// Output o's taps that lie in the image are [FirstTap, EndTap).
+int64_t FirstTap(const WindowAxis& axis, int64_t o) {
+  return axis.First(o) >= 0 ? 0 : CeilDiv(-axis.First(o), axis.dilation);
+}
+int64_t EndTap(const WindowAxis& axis, int64_t o) {
+  return std::min(axis.window, CeilDiv(axis.in - axis.First(o), axis.dilation));
+}
+
+int64_t Gcd(int64_t a, int64_t b) { return b == 0 ? a : Gcd(b, a % b); }
+
+// Throws if some output along the axis covers padding only. A window that begins inside begins with
+// a pixel; one that begins before the image may end too early (the first one then does) or, where
+// the dilation is larger than the image, step over it.
+void CheckPixels(const Shape& x, const WindowAxis& axis, const char* name) {
+  const auto fail = [&](int64_t o) {
+    Fail(kOp, ": the window of output ", o, " along the ", name, " holds no pixel of x (shape ",
+         ToString(x), "), only padding: window ", axis.window, ", stride ", axis.stride,
+         ", dilation ", axis.dilation, ", padding (", axis.before, ", ", axis.after, ")");
+  };
+  if (axis.out == 0) return;
+  if (axis.First(axis.out - 1) >= axis.in) fail(axis.out - 1);
+  if (FirstTap(axis, 0) >= axis.window) fail(0);
+  if (axis.dilation <= axis.in) return;
+  // First(o) mod dilation has this period; and it meets at most `in` good values before a bad one.
+  const int64_t period = axis.dilation / Gcd(axis.dilation, axis.stride);
+  for (int64_t o = 0; o < std::min(axis.out, period) && axis.First(o) < 0; ++o) {
+    if (axis.Input(o, FirstTap(axis, o)) >= axis.in) fail(o);
+  }
+}
+
+Geometry Resolve(const Shape& x, const PoolOptions& options) {
+  if (x.size() != 3 && x.size() != 4) {
+    Fail(kOp, ": x has shape ", ToString(x), ", expected 4 axes, or 3 without the batch");
+  }
+  if (options.padding.rule == PaddingRule::kFull) {
+    Fail(kOp, ": padding is 'full', which is for convolution: its windows may hold no pixel");
+  }
+  const bool batched = x.size() == 4, nhwc = options.layout == Layout::kNHWC;
+  const int64_t* sizes = x.data() + batched;
+  const auto axis = [&](int a, int64_t in, const char* name) {
+    const PerAxis<int64_t>& stride = options.stride ? *options.stride : options.window;
+    const WindowAxis resolved =
+        ResolveWindow(kOp, a, in, options.window[a], stride[a], options.dilation[a],
+                      options.padding, options.ceil_mode);
+    CheckPixels(x, resolved, name);
+    return resolved;
+  };
+  return {batched ? x[0] : 1, nhwc ? sizes[2] : sizes[0],
+          axis(0, nhwc ? sizes[0] : sizes[1], "height"),
+          axis(1, nhwc ? sizes[1] : sizes[2], "width")};
+}
+
+// Up to this many taps go to the kernel at once; a larger window is cheap to separate (a 16×16 one
+// at stride 16 costs 288 loads and stores per output instead of 257), and its pointers are fewer.
+constexpr int64_t kMaxDirectTaps = 64;
+
+// Columns of x under `outputs` neighbouring outputs, without those at the ends that are padding to
+// all of them.
+int64_t ColumnsUnder(const WindowAxis& axis, int64_t outputs) {
+  const int64_t between = (outputs - 1) * axis.stride;
+  return std::min(between + axis.dilation * (axis.window - 1) + 1, axis.in + 2 * between);
+}
+
+// Rows of x from the first to the last tap of an output, as far as there are so many.
+int64_t RowsUnder(const WindowAxis& axis) {
+  return std::min(axis.in, axis.dilation * (axis.window - 1) + 1);
+}
+
+// How the problem is cut. Only which of equal ways is taken follows strides, caches and threads.
+template <class T>
+struct Plan {
+  using Number = typename PoolKernels<T>::Number;
+
+  bool numbered;  // with indices
+  bool pixels;    // the channels of a pixel are processed as neighbours; otherwise planes, in turn
+  bool direct;    // otherwise separable
+  bool gathered;  // x's rows are copied first, as neither channels nor columns are neighbours
+  bool split;     // a scratch row is sorted by column modulo stride, to make its runs contiguous
+  int64_t row_taps, column_taps;
+  int64_t stride;   // of columns
+  int64_t ring;     // gathered rows kept
+  int64_t outputs;  // most output columns of a tile
+  int64_t length;   // most columns of x under a tile
+  int64_t depth;    // most channels of a tile
+  Split channels{0, 1, 1}, rows{0, 1, 1}, columns{0, 1, 1};
+  double total_ns;
+
+  Plan(const Geometry& g, const Strides& x, bool with_indices, int64_t lanes);
+  size_t ScratchBytes() const;
+
+ private:
+  // Loads and stores per output of the two ways.
+  int64_t DirectCost() const { return row_taps * column_taps + 1; }
+  int64_t SeparableCost() const { return stride * (row_taps + 1) + column_taps + 1; }
+  void ChooseWay(const Geometry& g, const Strides& x, int64_t lanes);
+  void ChooseTile(const Geometry& g, int64_t lanes);
+  void ChooseTasks(const Geometry& g, int64_t lanes);
+};
+
+template <class T>
+Plan<T>::Plan(const Geometry& g, const Strides& x, bool with_indices, int64_t lanes)
+    : numbered(with_indices),
+      row_taps(std::min(g.rows.window, g.rows.in)),
+      column_taps(std::min(g.columns.window, g.columns.in)),
+      stride(std::min(g.columns.stride, g.columns.in)) {
+  ChooseWay(g, x, lanes);
+  ChooseTile(g, lanes);
+  ChooseTasks(g, lanes);
+}
+
+template <class T>
+void Plan<T>::ChooseWay(const Geometry& g, const Strides& x, int64_t lanes) {
+  const bool near_channels = x.channel == 1 && g.channels > 1;
+  gathered = !near_channels && x.column != 1 && g.columns.in > 1;
+  pixels =
+      near_channels || (gathered && g.channels > 1 && std::abs(x.channel) < std::abs(x.column));
+  direct = pixels && g.channels >= lanes && row_taps * column_taps <= kMaxDirectTaps &&
+           DirectCost() <= SeparableCost();
+  split = !direct && stride > 1 && (pixels ? g.channels : 1) < lanes;
+  ring = gathered ? RowsUnder(g.rows) : 0;
+}
+
+// Scratch within half of L2, but not so little that more than half of a tile's columns belong to
+// its neighbour too, nor less than a vector of channels.
+template <class T>
+void Plan<T>::ChooseTile(const Geometry& g, int64_t lanes) {
+  depth = pixels ? g.channels : 1;
+  outputs = g.columns.out;
+  const int64_t fewest = ColumnsUnder(g.columns, 1) / g.columns.stride + 1;
+  while (true) {
+    length = ColumnsUnder(g.columns, outputs);
+    if (ScratchBytes() <= Caches().l2 / 2) return;
+    if (outputs > fewest) {
+      outputs = CeilDiv(outputs, 2);
+    } else if (depth > lanes) {
+      depth = RoundUp(CeilDiv(depth, 2), lanes);
+    } else {
+      return;
+    }
+  }
+}
+
+template <class T>
+void Plan<T>::ChooseTasks(const Geometry& g, int64_t lanes) {
+  // About 0.01 ns per byte loaded or stored, three times as much with indices, and 1 ns per element
+  // gathered.
+  const double results = double(g.rows.out) * double(g.columns.out);
+  const double in_place = 0.01 * sizeof(T) * double(direct ? DirectCost() : SeparableCost());
+  const double plane_ns = results * in_place * (numbered ? 3 : 1) +
+                          (gathered ? double(g.rows.in) * double(g.columns.in) : 0);
+  total_ns = double(g.images) * double(g.channels) * plane_ns;
+
+  // Tasks of 10 µs cost little to hand out. Rows are cut where there are too few tasks otherwise.
+  const int64_t planes = static_cast<int64_t>(std::min(1 + 10e3 / plane_ns, double(g.channels)));
+  channels = pixels ? Split(g.channels, lanes, depth) : Split(g.channels, 1, planes);
+  columns = Split(g.columns.out, 1, outputs);
+  const int64_t threads = ThreadsFor(total_ns);
+  const int64_t bands = CeilDiv(8 * threads, g.images * channels.count * columns.count);
+  rows =
+      Split(g.rows.out, 1, g.rows.out, threads == 1 ? 1 : std::min(bands, CeilDiv(g.rows.out, 4)));
+}
+
+template <class T>
+size_t Plan<T>::ScratchBytes() const {
+  const int64_t row = direct ? 0 : length * depth, phases = split ? 2 * row : 0;
+  const int64_t result = outputs * depth, taps = direct ? row_taps * column_taps : row_taps;
+  const size_t numbers = Scratch::Bytes<Number>(row) + Scratch::Bytes<Number>(phases) +
+                         Scratch::Bytes<Number>(result) + Scratch::Bytes<Number>(taps) +
+                         Scratch::Bytes<Number>(column_taps) +
+                         Scratch::Bytes<const Number*>(column_taps);
+  return Scratch::Bytes<T>(row) + Scratch::Bytes<T>(phases) + Scratch::Bytes<T>(result) +
+         Scratch::Bytes<const T*>(taps) + Scratch::Bytes<const T*>(column_taps) +
+         Scratch::Bytes<T>(ring * length * depth) + Scratch::Bytes<int64_t>(ring) +
+         (numbered ? numbers : 0);
+}
+
+// One tile at a time, in one thread's scratch.
+template <class T>
+class Tile {
+ public:
+  using Number = typename PoolKernels<T>::Number;
+
+  Tile(const PoolKernels<T>& kernels, const Plan<T>& plan, const Geometry& geometry,
+       const Strides& x, const Strides& out, const Strides& indices, Scratch scratch);
+
+  // x, out and indices (null without) point to the tile's image and first channel.
+  void Run(const T* x, T* out, int64_t* indices, int64_t depth, int64_t row_begin, int64_t row_end,
+           int64_t column_begin, int64_t column_end);
+
+ private:
+  void StartColumns();
+  const T* RealRow(int64_t h);
+  void Direct(int64_t o_row);
+  void DirectRuns(int64_t o_row, int64_t begin, int64_t end);
+  void MaxOfRows(int64_t o_row);
+  void MaxOfColumns(int64_t o_row);
+  template <class U>
+  void SplitRow(const U* row, void (*split)(const U*, size_t, U*, U*), U* phases);
+  void Finish(int64_t o_row);
+
+  int64_t PhaseLength() const { return CeilDiv(length_, g_.columns.stride); }
+
+  // The kernels write where the results belong if these are neighbours there, else to result_.
+  bool InPlace() const {
+    return depth_ == 1 ? out_strides_.column == 1 : out_strides_.channel == 1;
+  }
+  T* OutRow(int64_t o_row) const {
+    return out_ + o_row * out_strides_.row + column_begin_ * out_strides_.column;
+  }
+  T* ResultRow(int64_t o_row) const { return InPlace() ? OutRow(o_row) : result_; }
+  int64_t ResultStep() const { return InPlace() ? out_strides_.column : depth_; }
+
+  // Number of a tap: its distance in the plane from the window's first real row and the column
+  // where the window begins, which may be padding.
+  Number RowNumber(int64_t taps_below) const {
+    return static_cast<Number>(taps_below * g_.rows.dilation * g_.columns.in);
+  }
+  Number ColumnNumber(int64_t tap) const { return static_cast<Number>(tap * g_.columns.dilation); }
+
+  const PoolKernels<T>& kernels_;
+  const Plan<T>& plan_;
+  const Geometry& g_;
+  const Strides x_strides_, out_strides_, index_strides_;
+  const T* x_;
+  T* out_;
+  int64_t* indices_;
+  int64_t depth_, column_begin_, column_end_;
+  // Columns of x under the tile are [left_, left_ + length_); real ones are
+  // [real_begin_, real_end_), counted from left_ as well. They are x_step_ elements apart.
+  int64_t left_, length_, real_begin_, real_end_, x_step_;
+  // Taps [tap_begin_, tap_end_) of a row are real for some output of the tile.
+  int64_t tap_begin_, tap_end_;
+
+  // Scratch; numbers only with indices.
+  T *row_, *phases_, *result_, *ring_;
+  Number *row_numbers_, *phase_numbers_, *result_numbers_;
+  int64_t* ring_rows_;              // the row of x that each place of the ring holds
+  const T **taps_, **column_taps_;  // sources of the kernels
+  const Number** column_tap_numbers_;
+  Number *ids_, *column_ids_;
+};
+
+template <class T>
+Tile<T>::Tile(const PoolKernels<T>& kernels, const Plan<T>& plan, const Geometry& geometry,
+              const Strides& x, const Strides& out, const Strides& indices, Scratch scratch)
+    : kernels_(kernels),
+      plan_(plan),
+      g_(geometry),
+      x_strides_(x),
+      out_strides_(out),
+      index_strides_(indices) {
+  const int64_t row = plan.direct ? 0 : plan.length * plan.depth;
+  const int64_t phases = plan.split ? 2 * row : 0;
+  const int64_t result = plan.outputs * plan.depth;
+  const int64_t taps = plan.direct ? plan.row_taps * plan.column_taps : plan.row_taps;
+  row_ = scratch.Take<T>(row);
+  phases_ = scratch.Take<T>(phases);
+  result_ = scratch.Take<T>(result);
+  taps_ = scratch.Take<const T*>(taps);
+  column_taps_ = scratch.Take<const T*>(plan.column_taps);
+  ring_ = scratch.Take<T>(plan.ring * plan.length * plan.depth);
+  ring_rows_ = scratch.Take<int64_t>(plan.ring);
+  if (!plan.numbered) return;
+  row_numbers_ = scratch.Take<Number>(row);
+  phase_numbers_ = scratch.Take<Number>(phases);
+  result_numbers_ = scratch.Take<Number>(result);
+  ids_ = scratch.Take<Number>(taps);
+  column_ids_ = scratch.Take<Number>(plan.column_taps);
+  column_tap_numbers_ = scratch.Take<const Number*>(plan.column_taps);
+}
+
+template <class T>
+void Tile<T>::Run(const T* x, T* out, int64_t* indices, int64_t depth, int64_t row_begin,
+                  int64_t row_end, int64_t column_begin, int64_t column_end) {
+  x_ = x;
+  out_ = out;
+  indices_ = indices;
+  depth_ = depth;
+  column_begin_ = column_begin;
+  column_end_ = column_end;
+  StartColumns();
+  for (int64_t o_row = row_begin; o_row < row_end; ++o_row) {
+    if (plan_.direct) {
+      Direct(o_row);
+    } else {
+      MaxOfRows(o_row);
+      MaxOfColumns(o_row);
+    }
+    Finish(o_row);
+  }
+}
+
+// What all rows of the tile share.
+template <class T>
+void Tile<T>::StartColumns() {
+  const WindowAxis& axis = g_.columns;
+  tap_begin_ = FirstTap(axis, column_end_ - 1);
+  tap_end_ = EndTap(axis, column_begin_);
+  left_ = axis.Input(column_begin_, tap_begin_);
+  length_ = (column_end_ - 1 - column_begin_) * axis.stride +
+            (tap_end_ - 1 - tap_begin_) * axis.dilation + 1;
+  real_begin_ = std::max<int64_t>(0, -left_);
+  real_end_ = std::min(length_, axis.in - left_);
+  x_step_ = plan_.gathered ? depth_ : x_strides_.column;
+  std::fill_n(ring_rows_, plan_.ring, -1);
+  if (plan_.direct) return;
+
+  // Padding never wins: no value is below -inf, and a real -inf has a smaller number.
+  const auto pad = [&](auto* row, auto value) {
+    std::fill_n(row, real_begin_ * depth_, value);
+    std::fill_n(row + real_end_ * depth_, (length_ - real_end_) * depth_, value);
+  };
+  pad(row_, -std::numeric_limits<T>::infinity());
+  if (indices_) {
+    pad(row_numbers_, std::numeric_limits<Number>::max() - ColumnNumber(axis.window - 1));
+  }
+
+  for (int64_t tap = tap_begin_; tap < tap_end_; ++tap) {
+    int64_t offset = (tap - tap_begin_) * axis.dilation;
+    if (plan_.split) offset = offset % axis.stride * PhaseLength() + offset / axis.stride;
+    column_taps_[tap - tap_begin_] = (plan_.split ? phases_ : row_) + offset * depth_;
+    if (indices_) {
+      column_tap_numbers_[tap - tap_begin_] =
+          (plan_.split ? phase_numbers_ : row_numbers_) + offset * depth_;
+      column_ids_[tap - tap_begin_] = ColumnNumber(tap);
+    }
+  }
+}
+
+// Row h of x from the tile's first real column on, x_step_ elements per column. Rows are gathered
+// when first asked for; those of a window have different places in the ring.
+template <class T>
+const T* Tile<T>::RealRow(int64_t h) {
+  const T* row = x_ + h * x_strides_.row + (left_ + real_begin_) * x_strides_.column;
+  if (!plan_.gathered) return row;
+  T* copy = ring_ + h % plan_.ring * plan_.length * plan_.depth;
+  if (ring_rows_[h % plan_.ring] != h) {
+    ring_rows_[h % plan_.ring] = h;
+    for (int64_t w = 0; w < real_end_ - real_begin_; ++w) {
+      Gather(row + w * x_strides_.column, x_strides_.channel, depth_, copy + w * depth_);
+    }
+  }
+  return copy;
+}
+
+// The maxima of the window's rows, column by column, into row_.
+template <class T>
+void Tile<T>::MaxOfRows(int64_t o_row) {
+  const int64_t first = FirstTap(g_.rows, o_row), count = EndTap(g_.rows, o_row) - first;
+  for (int64_t r = 0; r < count; ++r) {
+    taps_[r] = RealRow(g_.rows.Input(o_row, first + r));
+    if (indices_) ids_[r] = RowNumber(r);
+  }
+  const size_t columns = real_end_ - real_begin_, depth = depth_;
+  const Runs runs =
+      x_step_ == depth_ ? Runs{1, columns * depth, 0, 0} : Runs{columns, depth, x_step_, depth_};
+  T* row = row_ + real_begin_ * depth_;
+  if (indices_) {
+    kernels_.arg_max(taps_, ids_, count, runs, row, row_numbers_ + real_begin_ * depth_);
+  } else {
+    kernels_.max(taps_, count, runs, row);
+  }
+}
+
+// The maxima of the window's columns of row_: the outputs.
+template <class T>
+void Tile<T>::MaxOfColumns(int64_t o_row) {
+  const int64_t stride = g_.columns.stride;
+  if (plan_.split) {
+    SplitRow(row_, kernels_.split, phases_);
+    if (indices_) SplitRow(row_numbers_, kernels_.split_numbers, phase_numbers_);
+  }
+  const size_t outputs = column_end_ - column_begin_, depth = depth_;
+  const bool near = plan_.split || stride == 1;
+  const int64_t to_step = ResultStep();
+  const Runs runs = near && to_step == depth_
+                        ? Runs{1, outputs * depth, 0, 0}
+                        : Runs{outputs, depth, near ? depth_ : stride * depth_, to_step};
+  const size_t taps = tap_end_ - tap_begin_;
+  if (indices_) {
+    kernels_.merge_arg_max(column_taps_, column_tap_numbers_, column_ids_, taps, runs,
+                           ResultRow(o_row), result_numbers_);
+  } else {
+    kernels_.max(column_taps_, taps, runs, ResultRow(o_row));
+  }
+}
+
+// phases[p][i] = row[i·stride + p], each element being the `depth_` channels of a column.
+template <class T>
+template <class U>
+void Tile<T>::SplitRow(const U* row, void (*split)(const U*, size_t, U*, U*), U* phases) {
+  const int64_t stride = g_.columns.stride;
+  if (stride == 2 && depth_ == 1) return split(row, length_, phases, phases + PhaseLength());
+  for (int64_t p = 0; p < std::min(stride, length_); ++p) {
+    U* phase = phases + p * PhaseLength() * depth_;
+    for (int64_t w = p; w < length_; w += stride, phase += depth_) {
+      std::copy_n(row + w * depth_, depth_, phase);
+    }
+  }
+}
+
+template <class T>
+void Tile<T>::Direct(int64_t o_row) {
+  const WindowAxis& axis = g_.columns;
+  // Outputs [begin, end) have all their columns in the image and share their taps' distances.
+  const int64_t room = axis.in - 1 - axis.dilation * (axis.window - 1) + axis.before;
+  const int64_t end = std::clamp(room < 0 ? 0 : room / axis.stride + 1, column_begin_, column_end_);
+  const int64_t begin = std::clamp(CeilDiv(axis.before, axis.stride), column_begin_, end);
+  for (int64_t o = column_begin_; o < begin; ++o) DirectRuns(o_row, o, o + 1);
+  if (begin < end) DirectRuns(o_row, begin, end);
+  for (int64_t o = end; o < column_end_; ++o) DirectRuns(o_row, o, o + 1);
+}
+
+// Outputs [begin, end) from all taps that the first of them has in the image.
+template <class T>
+void Tile<T>::DirectRuns(int64_t o_row, int64_t begin, int64_t end) {
+  const WindowAxis& axis = g_.columns;
+  const int64_t first_row = FirstTap(g_.rows, o_row), end_row = EndTap(g_.rows, o_row);
+  const int64_t first = FirstTap(axis, begin), end_tap = EndTap(axis, begin);
+  int64_t count = 0;
+  const auto add = [&](int64_t r, int64_t s) {
+    const int64_t column = axis.Input(begin, s) - (left_ + real_begin_);
+    taps_[count] = RealRow(g_.rows.Input(o_row, r)) + column * x_step_;
+    if (indices_) ids_[count] = RowNumber(r - first_row) + ColumnNumber(s);
+    ++count;
+  };
+  // Ties go to the first tap: of the rows with indices, else of the columns, as in Separable.
+  if (indices_) {
+    for (int64_t r = first_row; r < end_row; ++r) {
+      for (int64_t s = first; s < end_tap; ++s) add(r, s);
+    }
+  } else {
+    for (int64_t s = first; s < end_tap; ++s) {
+      for (int64_t r = first_row; r < end_row; ++r) add(r, s);
+    }
+  }
+  const int64_t from = begin - column_begin_;
+  const Runs runs{static_cast<size_t>(end - begin), static_cast<size_t>(depth_),
+                  axis.stride * x_step_, ResultStep()};
+  T* result = ResultRow(o_row) + from * ResultStep();
+  if (indices_) {
+    kernels_.arg_max(taps_, ids_, count, runs, result, result_numbers_ + from * depth_);
+  } else {
+    kernels_.max(taps_, count, runs, result);
+  }
+}
+
+// Results out of scratch, and numbers to indices.
+template <class T>
+void Tile<T>::Finish(int64_t o_row) {
+  const int64_t outputs = column_end_ - column_begin_;
+  if (!InPlace()) {
+    for (int64_t c = 0; c < depth_; ++c) {
+      T* out = OutRow(o_row) + c * out_strides_.channel;
+      for (int64_t o = 0; o < outputs; ++o) out[o * out_strides_.column] = result_[o * depth_ + c];
+    }
+  }
+  if (!indices_) return;
+  // Where the numbers count from.
+  const int64_t row = g_.rows.Input(o_row, FirstTap(g_.rows, o_row)) * g_.columns.in;
+  const int64_t origin = row + g_.columns.First(column_begin_), stride = g_.columns.stride;
+  int64_t* index = indices_ + o_row * index_strides_.row + column_begin_ * index_strides_.column;
+  for (int64_t o = 0; o < outputs; ++o, index += index_strides_.column) {
+    const Number* numbers = result_numbers_ + o * depth_;
+    for (int64_t c = 0; c < depth_; ++c) {
+      index[c * index_strides_.channel] = origin + o * stride + numbers[c];
+    }
+  }
+}
+
+// Numbers are of T's size.
+template <class T>
+void CheckSpan(const Geometry& g) {
+  const double rows = double(std::min(g.rows.dilation * (g.rows.window - 1), g.rows.in - 1));
+  const double columns = double(g.columns.dilation * (g.columns.window - 1));
+  const double largest = double(std::numeric_limits<typename PoolKernels<T>::Number>::max());
+  if (rows * double(g.columns.in) + 2 * columns >= largest) {
+    Fail(kOp, ": indices of ", ToString(DTypeOf<T>::value), " need a window that spans less than ",
+         largest, " elements of x; it spans ", rows + 1, " rows of ", g.columns.in);
+  }
+}
+
+template <class T>
+void Run(const TensorView& x, const Geometry& g, Layout layout, const TensorView& out,
+         const TensorView* indices) {
+  if (indices) CheckSpan<T>(g);
+  if (g.images == 0 || g.channels == 0 || g.rows.out == 0 || g.columns.out == 0) return;
+  const auto& kernels = PoolKernelsFor<T>(ActiveTarget());
+  const Strides from(x, layout), to(out, layout), index_to(indices ? *indices : out, layout);
+  const Plan<T> plan(g, from, indices != nullptr, kernels.lanes);
+
+  const int64_t per_block = plan.rows.count * plan.columns.count;
+  const int64_t per_image = plan.channels.count * per_block;
+  const Work work{g.images * per_image, plan.total_ns, plan.ScratchBytes()};
+  ParallelFor(work, [&](int64_t task, Scratch scratch) {
+    const int64_t image = task / per_image, block = task % per_image / per_block;
+    const int64_t columns = task % per_block / plan.rows.count, rows = task % plan.rows.count;
+    const int64_t end = plan.channels.end(block);
+    Tile<T> tile(kernels, plan, g, from, to, index_to, scratch);
+    for (int64_t c = plan.channels.begin(block), depth; c < end; c += depth) {
+      depth = plan.pixels ? end - c : 1;
+      tile.Run(Data<const T>(x) + image * from.image + c * from.channel,
+               Data<T>(out) + image * to.image + c * to.channel,
+               indices ? Data<int64_t>(*indices) + image * index_to.image + c * index_to.channel
+                       : nullptr,
+               depth, plan.rows.begin(rows), plan.rows.end(rows), plan.columns.begin(columns),
+               plan.columns.end(columns));
+    }
+  });
+}
+
+}  // namespace
+
+Shape MaxPool2dShape(const Shape& x, const PoolOptions& options) {
+  const Geometry g = Resolve(x, options);
+  Shape out = options.layout == Layout::kNHWC ? Shape{g.rows.out, g.columns.out, g.channels}
+                                              : Shape{g.channels, g.rows.out, g.columns.out};
+  if (x.size() == 4) out.insert(out.begin(), g.images);
+  int64_t elements = 1;
+  for (const int64_t size : out) elements = CheckedProduct(kOp, elements, size);
+  return out;
+}
+
+void MaxPool2d(const TensorView& x, const PoolOptions& options, const TensorView& out,
+               const TensorView* indices) {
+  const Shape shape = MaxPool2dShape(x.sizes(), options);
+  const Geometry geometry = Resolve(x.sizes(), options);
+  CheckView(kOp, "out", out, x.dtype, shape);
+  if (indices) CheckView(kOp, "indices", *indices, DType::kInt64, shape);
+  switch (x.dtype) {
+    case DType::kFloat32:
+      return Run<float>(x, geometry, options.layout, out, indices);
+    case DType::kFloat64:
+      return Run<double>(x, geometry, options.layout, out, indices);
+    default:
+      FailDType(kOp, ": x has dtype ", ToString(x.dtype), ", expected float32 or float64");
+  }
+}
+
+}  // namespace lanewise

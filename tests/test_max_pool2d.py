@@ -1,0 +1,498 @@
+"""max_pool2d: exact values and places, whatever the layout, strides, target and threads."""
+
+import lanewise as lw
+import numpy as np
+import pytest
+import reference
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+DTYPES = [np.float32, np.float64]
+LANES = 16  # of the widest vectors: 64 bytes of float32
+
+
+def pair(value):
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+def sides(padding):
+    """One rule or (before, after) per axis, as reference.max_pool2d takes it."""
+    if isinstance(padding, str):
+        return padding, padding
+    if isinstance(padding, int):
+        return (padding, padding), (padding, padding)
+    return tuple(pair(entry) for entry in padding)
+
+
+def expected(x, window, stride=None, padding="valid", dilation=1, ceil_mode=False, layout="NHWC"):
+    """The reference's values and indices, for x with or without the batch axis."""
+    images = x if x.ndim == 4 else x[None]
+    if layout == "NCHW":
+        images = images.transpose(0, 2, 3, 1)
+    results = reference.max_pool2d(
+        images,
+        pair(window),
+        pair(window if stride is None else stride),
+        sides(padding),
+        pair(dilation),
+        ceil_mode,
+    )
+    if layout == "NCHW":
+        results = tuple(r.transpose(0, 3, 1, 2) for r in results)
+    return results if x.ndim == 4 else tuple(r[0] for r in results)
+
+
+def check(x, window, *, layout="NHWC", **options):
+    """Values alone, values and indices, and the reference agree."""
+    values, indices = expected(x, window, layout=layout, **options)
+    actual = lw.max_pool2d(x, window, layout=layout, return_indices=True, **options)
+    assert isinstance(actual, tuple)
+    assert actual[0].dtype == values.dtype.newbyteorder("=")
+    assert actual[1].dtype == np.int64
+    assert_array_equal(actual[0], values)
+    assert_array_equal(actual[1], indices)
+    assert_array_equal(lw.max_pool2d(x, window, layout=layout, **options), values)
+
+
+def image(rng, shape, dtype=np.float32, levels=None):
+    """Random pixels: all different, or with `levels` so few values that there are many ties."""
+    if levels is None:
+        return rng.permutation(np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
+    return rng.integers(levels, size=shape).astype(dtype)
+
+
+def bits(a):
+    return a.view(f"i{a.itemsize}")
+
+
+# ---------------------------------------------------------------------------- against the reference
+
+
+@st.composite
+def problems(draw):
+    """(x, window, options) where every window holds a pixel."""
+    size = st.integers(1, 9)
+    shape = [draw(st.integers(1, 2)), draw(size), draw(size), draw(st.integers(1, 2 * LANES + 1))]
+    window = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
+    stride = draw(st.none() | st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 3)))
+    side = st.integers(0, 3)
+    padding = draw(
+        st.sampled_from(["valid", "same", "same_lower"])
+        | side
+        | st.tuples(side, side)
+        | st.tuples(st.tuples(side, side), st.tuples(side, side))
+    )
+    options = {
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "ceil_mode": draw(st.booleans()),
+        "layout": draw(st.sampled_from(["NHWC", "NCHW"])),
+    }
+    if options["layout"] == "NCHW":
+        shape = [shape[0], shape[3], shape[1], shape[2]]
+    if draw(st.booleans()):
+        shape = shape[1:]
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    x = image(rng, shape, draw(st.sampled_from(DTYPES)), draw(st.sampled_from([None, 3])))
+    special = draw(st.sampled_from([(), (np.nan,), (-np.inf,), (np.nan, np.inf, -np.inf)]))
+    for value in special:
+        x[rng.random(x.shape) < 0.2] = value
+    return x, window, options
+
+
+def taps_inside(n, window, stride, dilation, padding, ceil_mode):
+    """How many of each output's taps are pixels, along an axis of n; None if no window fits."""
+    before, after, outputs = reference.window_axis(n, window, stride, dilation, padding, ceil_mode)
+    if before + n + after < dilation * (window - 1) + 1:
+        return None
+    taps = np.arange(window) * dilation + np.arange(outputs)[:, None] * stride - before
+    return ((taps >= 0) & (taps < n)).sum(1)
+
+
+def valid(x, window, options):
+    height = x.ndim - (3 if options["layout"] == "NHWC" else 2)
+    for axis in range(2):
+        stride = window if options["stride"] is None else options["stride"]
+        inside = taps_inside(
+            x.shape[height + axis],
+            window[axis],
+            stride[axis],
+            options["dilation"][axis],
+            sides(options["padding"])[axis],
+            options["ceil_mode"],
+        )
+        if inside is None or not inside.all():
+            return False
+    return True
+
+
+@given(problem=problems())
+@pytest.mark.parametrize("target", lw.config()["simd_available"])
+def test_any_options(target, problem):
+    x, window, options = problem
+    lw.set_simd_target(target)
+    if valid(x, window, options):
+        check(x, window, **options)
+    else:
+        with pytest.raises(ValueError, match=r"max_pool2d: (a|the) window of"):
+            lw.max_pool2d(x, window, **options)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("size", range(1, 2 * LANES + 2))
+def test_sizes_around_the_vector_width(simd, rng, dtype, layout, size):
+    shape = (1, 5, 4, size) if layout == "NHWC" else (1, 2, 5, size)
+    for window, stride in [(1, 1), (2, 2), (3, 1), (3, 2), (3, 3), ((2, 1), (1, 3))]:
+        for padding in ["valid", "same"]:
+            if padding == "same" or size >= pair(window)[1] or layout == "NHWC":
+                x = image(rng, shape, dtype, levels=4)
+                check(x, window, stride=stride, padding=padding, layout=layout)
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("window", [7, 13, (1, 20), (20, 1), (23, 23)])
+def test_windows_larger_than_vectors(simd, rng, window, layout):
+    x = image(rng, (1, 23, 24, 5) if layout == "NHWC" else (1, 5, 23, 24), levels=1000)
+    for stride in [1, 2, 5, None]:
+        check(x, window, stride=stride, layout=layout)
+    if window != (23, 23):
+        check(x, window, stride=1, padding="same", layout=layout)
+
+
+def test_a_tile_cut_by_columns_and_channels(rng):
+    """Scratch is bounded, so long rows and deep pixels are taken in pieces."""
+    x = image(rng, (1, 3, 70000), np.float64, levels=1000)[..., None]
+    windows = np.lib.stride_tricks.sliding_window_view(x[0, ..., 0], (2, 9))
+    assert_array_equal(lw.max_pool2d(x, (2, 9), stride=1)[0, ..., 0], windows.max((-2, -1)))
+    x = image(rng, (1, 4, 5, 20000), levels=1000)
+    for a in (x, x[:, ::-1, ::-1, ::-1]):
+        windows = np.lib.stride_tricks.sliding_window_view(a, (3, 4), axis=(1, 2))
+        values, indices = lw.max_pool2d(a, (3, 4), stride=1, return_indices=True)
+        assert_array_equal(values, windows.max((-2, -1)))
+        found = np.take_along_axis(a.reshape(1, 20, -1), indices.reshape(1, 4, -1), 1)
+        assert_array_equal(found.reshape(values.shape), values)
+
+
+def test_a_window_over_the_whole_image(rng):
+    for layout, axes in [("NHWC", (1, 2)), ("NCHW", (2, 3))]:
+        x = image(rng, (2, 40, 50, 30))
+        window = tuple(x.shape[axis] for axis in axes)
+        values = lw.max_pool2d(x, window, layout=layout)
+        assert_array_equal(values, x.max(axes, keepdims=True))
+
+
+def test_huge_options_around_a_small_image(rng):
+    x = image(rng, (1, 4, 3, 20))
+    far = 10**9
+    for layout, axes in [("NHWC", (1, 2)), ("NCHW", (2, 3))]:
+        options = {"padding": far - 1, "stride": far + 1, "layout": layout}
+        values, indices = lw.max_pool2d(x, far, return_indices=True, **options)
+        corner = tuple(slice(1) if axis in axes else slice(None) for axis in range(4))
+        inner = tuple(slice(2, None) if axis in axes else slice(None) for axis in range(4))
+        assert_array_equal(values[corner], x[corner])
+        assert_array_equal(
+            values[..., -1:, -1:] if layout == "NCHW" else values[:, -1:, -1:],
+            x[inner].max(axes, keepdims=True),
+        )
+        assert indices.max() < 60
+
+
+# ---------------------------------------------------------------------------------- peculiar values
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_nan_wins_and_the_first_one_is_reported(simd, rng, dtype, layout):
+    x = image(rng, (2, 6, 7, 9), dtype, levels=5)
+    x[rng.random(x.shape) < 0.3] = np.nan
+    x[rng.random(x.shape) < 0.1] = -np.nan
+    x[rng.random(x.shape) < 0.1] = np.inf
+    for window, stride, padding in [(3, 1, 1), (3, 2, 1), (2, 2, 0), ((3, 1), 1, 0)]:
+        check(x, window, stride=stride, padding=padding, layout=layout)
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("channels", [1, 5, 24])
+def test_padding_never_wins(simd, channels, layout):
+    x = np.full((1, 6, 7, channels), -np.inf, np.float32)
+    x = x if layout == "NHWC" else x.transpose(0, 3, 1, 2).copy()
+    for stride in (1, 2):
+        check(x, 3, stride=stride, padding=1, layout=layout)
+        check(x, (2, 5), stride=stride, padding="same", layout=layout)
+        check(x, 3, stride=stride, padding=2, dilation=2, layout=layout)
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("value", [0.0, 7.0, np.inf, np.nan])
+def test_ties_go_to_the_first_in_row_major_order(simd, value, layout):
+    x = np.full((1, 9, 9, 17), value)
+    for stride in (1, 2):
+        check(x, 4, stride=stride, padding=2, layout=layout)
+
+
+def test_zeros_of_both_signs_are_ties(simd, rng):
+    x = np.where(rng.random((1, 8, 8, 20)) < 0.5, np.float32(0.0), np.float32(-0.0))
+    for layout in ("NHWC", "NCHW"):
+        check(x, 3, stride=1, layout=layout)
+
+
+def test_denormals_and_extremes_are_kept(simd):
+    info = np.finfo(np.float32)
+    x = np.array([info.smallest_subnormal, 0, -info.max, info.min], np.float32).reshape(1, 4, 1)
+    check(x, (1, 2), stride=1)
+
+
+# ------------------------------------------------------------------------------------ the same bits
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_threads_do_not_matter(simd, rng, layout):
+    x = image(rng, (3, 40, 44, 40), levels=50)
+    x[rng.random(x.shape) < 0.01] = np.nan
+    for window, stride in [(3, 2), (3, 1), (2, 2), (9, 1)]:
+        results = []
+        for threads in (1, 2, 3):
+            lw.set_num_threads(threads)
+            results.append(
+                lw.max_pool2d(x, window, stride=stride, layout=layout, return_indices=True)
+            )
+        for values, indices in results[1:]:
+            assert_array_equal(bits(values), bits(results[0][0]))
+            assert_array_equal(indices, results[0][1])
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_images_do_not_matter_to_each_other(rng, layout):
+    x = image(rng, (5, 12, 13, 20), levels=9)
+    values, indices = lw.max_pool2d(x, 3, stride=2, layout=layout, return_indices=True)
+    for n in range(len(x)):
+        alone = lw.max_pool2d(x[n], 3, stride=2, layout=layout, return_indices=True)
+        assert_array_equal(bits(values[n]), bits(alone[0]))
+        assert_array_equal(indices[n], alone[1])
+
+
+def views(x):
+    """Arrays equal to x with other strides."""
+    yield np.asfortranarray(x)
+    yield x[::-1, ::-1, ::-1, ::-1].copy()[::-1, ::-1, ::-1, ::-1]
+    for axis in range(4):
+        wide = np.zeros([2 * n if a == axis else n for a, n in enumerate(x.shape)], x.dtype)
+        view = wide[tuple(slice(None, None, 2 if a == axis else 1) for a in range(4))]
+        view[...] = x
+        yield view
+    for order in [(0, 2, 3, 1), (0, 3, 1, 2), (3, 2, 1, 0), (0, 2, 1, 3)]:
+        yield x.transpose(order).copy().transpose(np.argsort(order))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_strides_do_not_matter(simd, rng, dtype, layout):
+    x = image(rng, (2, 11, 12, 18), dtype, levels=6)
+    x[rng.random(x.shape) < 0.05] = np.nan
+    x[rng.random(x.shape) < 0.2] = -0.0
+    for window, stride, padding in [(3, 2, 1), (3, 1, 1), (2, 2, 0), (6, 1, 0)]:
+        options = {"stride": stride, "padding": padding, "layout": layout}
+        values = lw.max_pool2d(x, window, **options)
+        both = lw.max_pool2d(x, window, return_indices=True, **options)
+        for view in views(x):
+            assert_array_equal(bits(lw.max_pool2d(view, window, **options)), bits(values))
+            again = lw.max_pool2d(view, window, return_indices=True, **options)
+            assert_array_equal(bits(again[0]), bits(both[0]))
+            assert_array_equal(again[1], both[1])
+        for out in views(np.zeros_like(values)):
+            assert lw.max_pool2d(x, window, out=out, **options) is out
+            assert_array_equal(bits(out), bits(values))
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_broadcast_inputs(rng, layout):
+    full = image(rng, (2, 6, 7, 20), levels=30)
+    for axis in range(4):
+        x = np.broadcast_to(full.take([0], axis), full.shape)
+        check(x, 3, stride=2, layout=layout)
+    check(np.broadcast_to(np.float32(3), (1, 4, 5, 6)), 2, layout=layout)
+
+
+# ---------------------------------------------------------------------------------- other arguments
+
+
+def test_misaligned_and_byte_swapped_and_read_only(rng):
+    x = image(rng, (1, 6, 6, 5))
+    values = lw.max_pool2d(x, 2)
+    memory = np.zeros(x.nbytes + 1, np.uint8)
+    misaligned = memory[1:].view(np.float32).reshape(x.shape)
+    misaligned[...] = x
+    read_only = x.copy()
+    read_only.flags.writeable = False
+    for same in (misaligned, x.astype(">f4"), read_only, x.tolist()):
+        assert_array_equal(lw.max_pool2d(same, 2), values)
+
+
+def test_inputs_that_begin_anywhere(simd, rng):
+    memory = image(rng, (8 * 6 * 7 * 9,))
+    for offset in range(17):
+        check(memory[offset : offset + 6 * 7 * 9].reshape(6, 7, 9), 3, stride=1, padding=1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "result"),
+    [
+        ((0, 4, 4, 3), (0, 2, 2, 3)),
+        ((2, 4, 4, 0), (2, 2, 2, 0)),
+        ((4, 4, 0), (2, 2, 0)),
+    ],
+)
+def test_empty(shape, result):
+    values, indices = lw.max_pool2d(np.zeros(shape, np.float32), 2, return_indices=True)
+    assert values.shape == indices.shape == result
+    assert lw.max_pool2d(np.zeros((1, 0, 4, 3)), 2, padding="same").shape == (1, 0, 2, 3)
+
+
+def test_out_is_for_values_and_is_returned(rng):
+    x = image(rng, (1, 8, 8, 3))
+    out = np.empty((1, 4, 4, 3), np.float32)
+    assert lw.max_pool2d(x, 2, out=out) is out
+    values, indices = lw.max_pool2d(x, 2, out=out, return_indices=True)
+    assert values is out
+    assert_array_equal(indices, expected(x, 2)[1])
+
+
+def test_defaults_and_spellings(rng):
+    x = image(rng, (1, 9, 8, 3))
+    values = lw.max_pool2d(x, (3, 2))
+    for same in [
+        lw.max_pool2d(x, [3, 2], stride=(3, 2)),
+        lw.max_pool2d(x, tuple(np.array([3, 2])), padding=0, dilation=(1, 1)),
+        lw.max_pool2d(x, window=(np.int64(3), 2), padding=((0, 0), (0, 0))),
+        lw.max_pool2d(x, (3, 2), padding=(0, 0), nan_policy="propagate", layout="NHWC"),
+    ]:
+        assert_array_equal(same, values)
+
+
+X = np.zeros((1, 5, 6, 3), np.float32)
+BAD = [
+    (X[0, 0], {}, ValueError, r"x has shape \(6, 3\), expected 4 axes"),
+    (X[None], {}, ValueError, r"x has shape \(1, 1, 5, 6, 3\), expected 4 axes"),
+    (X, {"window": 0}, ValueError, "window is 0 along the height"),
+    (X, {"window": (2, -1)}, ValueError, "window is -1 along the width"),
+    (X, {"window": (2, 2, 2)}, ValueError, r"window is \(2, 2, 2\), expected an int"),
+    (X, {"window": 2.5}, ValueError, "window is 2.5, expected an int"),
+    (X, {"window": "2"}, ValueError, "window is '2', expected an int"),
+    (X, {"stride": 0}, ValueError, "stride is 0 along the height"),
+    (X, {"dilation": (1, 0)}, ValueError, "dilation is 0 along the width"),
+    (X, {"window": 6}, ValueError, "window of 6 .* larger than the padded height 5"),
+    (X, {"dilation": 6}, ValueError, "window of 2 with dilation 6"),
+    (X, {"padding": -1}, ValueError, "padding is -1"),
+    (X, {"padding": "wide"}, ValueError, "padding is 'wide'"),
+    (X, {"padding": "full"}, ValueError, "padding is 'full'"),
+    (X, {"padding": (1, 2, 3)}, ValueError, r"padding is \(1, 2, 3\)"),
+    (X, {"padding": 2}, ValueError, r"output 0 along the height holds no pixel .*\(1, 5, 6, 3\)"),
+    (X, {"padding": (0, (0, 3))}, ValueError, "output 3 along the width holds no pixel"),
+    (X[:, :1], {"padding": 1, "dilation": (2, 1)}, ValueError, "output 0 along the height holds"),
+    (X[:, :0], {"padding": 2}, ValueError, r"holds no pixel of x \(shape \(1, 0, 6, 3\)\)"),
+    (X, {"layout": "NWHC"}, ValueError, "layout is 'NWHC'"),
+    (X, {"nan_policy": "raise"}, ValueError, "nan_policy is 'raise'"),
+    (X, {"nan_policy": "omit"}, NotImplementedError, "nan_policy 'omit'"),
+    (X.astype(np.int32), {}, NotImplementedError, "int32"),
+    (X.astype(bool), {}, NotImplementedError, "bool"),
+    (X.astype(np.float16), {}, NotImplementedError, "float16"),
+    (X.astype(complex), {}, TypeError, "x has dtype complex128"),
+    (X.astype(object), {}, TypeError, "x has dtype object"),
+    (X.astype(str), {}, TypeError, "x has dtype <U"),
+    (X.astype("M8[s]"), {}, TypeError, "x has dtype datetime64"),
+]
+
+
+@pytest.mark.parametrize(("x", "options", "error", "message"), BAD)
+def test_bad_arguments_are_named_and_out_is_untouched(x, options, error, message):
+    out = np.full((1, 2, 3, 3), 7, np.float32)
+    with pytest.raises(error, match=f"^max_pool2d: .*{message}"):
+        lw.max_pool2d(x, **{"window": 2, "out": out, **options})
+    assert (out == 7).all()
+
+
+def read_only(a):
+    a.flags.writeable = False
+    return a
+
+
+@pytest.mark.parametrize(
+    ("out", "error", "message"),
+    [
+        (np.zeros((1, 2, 3, 2), np.float32), ValueError, r"shape \(1, 2, 3, 2\), expected \(1, 2"),
+        (np.zeros((1, 2, 3, 3)), TypeError, "out has dtype"),
+        (np.zeros((1, 2, 3, 3), ">f4"), TypeError, "out has dtype"),
+        (read_only(np.zeros((1, 2, 3, 3), np.float32)), ValueError, "read-only"),
+        (X[:, :2, :3], ValueError, "out overlaps x"),
+        ([[0.0]], TypeError, "out is a list"),
+    ],
+)
+def test_bad_out(out, error, message):
+    with pytest.raises(error, match=f"^max_pool2d: .*{message}"):
+        lw.max_pool2d(X, 2, out=out)
+
+
+def test_indices_of_a_window_too_wide_for_their_type():
+    x = np.broadcast_to(np.float32(0), (2, 2**31, 1))
+    with pytest.raises(ValueError, match="indices of float32 need a window"):
+        lw.max_pool2d(x, (2, 2), stride=(1, 2**30), return_indices=True)
+
+
+# -------------------------------------------------------------------------------------------- peers
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize(
+    ("window", "stride", "padding", "dilation"),
+    [
+        (2, 2, 0, 1),
+        (3, 2, 1, 1),
+        (3, 1, 1, 1),
+        ((3, 2), (2, 3), (1, 0), 1),
+        (3, 2, 1, 2),
+        ((2, 4), 1, (1, 2), (3, 2)),
+        (7, 3, 3, 1),
+    ],
+)
+def test_as_torch(rng, window, stride, padding, dilation, ceil_mode, layout):
+    torch = pytest.importorskip("torch")
+    x = image(rng, (2, 17, 15, 14), levels=40)
+    x[rng.random(x.shape) < 0.01] = -np.inf
+    values, indices = torch.nn.functional.max_pool2d(
+        torch.from_numpy(x), window, stride, padding, dilation, ceil_mode, return_indices=True
+    )
+    values, indices = values.numpy(), indices.numpy()
+    if layout == "NHWC":
+        x = x.transpose(0, 2, 3, 1).copy()
+        values, indices = values.transpose(0, 2, 3, 1), indices.transpose(0, 2, 3, 1)
+    actual = lw.max_pool2d(
+        x,
+        window,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        ceil_mode=ceil_mode,
+        layout=layout,
+        return_indices=True,
+    )
+    assert_array_equal(actual[0], values)
+    assert_array_equal(actual[1], indices)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [1, 3, 5, 9, 15])
+def test_as_scipy(rng, dtype, size):
+    ndimage = pytest.importorskip("scipy.ndimage")
+    x = image(rng, (30, 33), dtype)
+    filtered = ndimage.maximum_filter(x, size, mode="constant", cval=-np.inf)
+    assert_array_equal(
+        lw.max_pool2d(x[..., None], size, stride=1, padding="same")[..., 0], filtered
+    )
+    assert_array_equal(
+        lw.max_pool2d(x[None], size, stride=1, padding="same", layout="NCHW")[0], filtered
+    )
