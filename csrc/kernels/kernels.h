@@ -136,6 +136,39 @@ struct RooflineKernels {
 
 const RooflineKernels& RooflineKernelsFor(SimdTarget target);
 
+// ----------------------------------------------------------------------------------------- softmax
+
+enum class SoftmaxOp : uint8_t { kSoftmax, kLogSoftmax, kSoftmaxBackward, kLogSoftmaxBackward };
+constexpr int kSoftmaxOps = 4;
+
+// One op, in phases that are called for one chunk of the axis after another; `first` starts anew.
+// `a` is x or dy, `b` is y (only the gradients read it). They and `out` hold n elements of a row,
+// or of a panel [n][nr], 64-byte aligned; `max`, `totals` and the inner length of `partials` are
+// then 1 or nr. `stored` and `out` may be `a` itself.
+template <class T>
+struct SoftmaxPhases {
+  // The maximum so far. Null in gradients, which have none.
+  void (*max)(const T* a, size_t n, bool first, T* max);
+  // Element i of the axis adds its terms to partials[sum][i mod B]; except in the last call, n is a
+  // multiple of B. softmax stores exp(a - max), the others store nothing.
+  void (*sum)(const T* a, const T* b, size_t n, const T* max, bool first, T* stored, T* partials);
+  // What the sums over all n elements of the axis come to. Overwrites the partials.
+  void (*total)(size_t n, T* partials, T* totals);
+  // The results. For softmax, `a` is what `sum` stored.
+  void (*apply)(const T* a, const T* b, size_t n, const T* max, const T* totals, T* out);
+};
+
+template <class T>
+struct SoftmaxKernels {
+  static constexpr size_t kMaxSums = 2;  // partials is [sum][B] or [sum][B][nr]
+  size_t partials;                       // B
+  size_t nr;
+  SoftmaxPhases<T> row[kSoftmaxOps], panel[kSoftmaxOps];  // the same bits from either
+};
+
+template <class T>
+const SoftmaxKernels<T>& SoftmaxKernelsFor(SimdTarget target);
+
 }  // namespace lanewise
 
 #endif  // LANEWISE_KERNELS_KERNELS_H_

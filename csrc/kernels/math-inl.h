@@ -17,6 +17,8 @@ namespace lanewise {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+namespace math {  // a name to call them by, since hn::Exp is found for vectors as well
+
 // e^x for every x: NaN for NaN, inf and 0 past the ends, denormals where they are due.
 // hn::Exp(NaN) is 0; above the limit its power of two wraps around, at the limit it is inf.
 template <class D, class V = hn::Vec<D>>
@@ -35,6 +37,8 @@ HWY_INLINE V Log1p(D d, V x) {
   return hn::IfThenElse(hn::Lt(x, infinity), hn::Log1p(d, x), x);
 }
 
+
+}  // namespace math
 }  // namespace HWY_NAMESPACE
 }  // namespace lanewise
 HWY_AFTER_NAMESPACE();

@@ -6,17 +6,22 @@ from ._runtime import config, get_num_threads, set_num_threads, set_simd_target,
 from .conv import conv2d
 from .distance import pairwise_distances
 from .pool import max_pool2d
+from .softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 
 __all__ = [
     "__version__",
     "config",
     "conv2d",
     "get_num_threads",
+    "log_softmax",
+    "log_softmax_backward",
     "max_pool2d",
     "pairwise_distances",
     "set_num_threads",
     "set_simd_target",
     "show_config",
+    "softmax",
+    "softmax_backward",
 ]
 
 

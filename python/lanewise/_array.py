@@ -79,6 +79,15 @@ def output(
     return out
 
 
+def same_elements(a: object, b: Array) -> bool:
+    """Whether `a` is an array whose every element lies where the same element of `b` does."""
+    return (
+        isinstance(a, np.ndarray)
+        and a.ctypes.data == b.ctypes.data
+        and (a.dtype, a.shape, a.strides) == (b.dtype, b.shape, b.strides)
+    )
+
+
 def _may_overlap_itself(array: Array) -> bool:
     """False where each stride steps past all that the smaller ones reach."""
     if array.flags.c_contiguous or array.flags.f_contiguous or array.size == 0:

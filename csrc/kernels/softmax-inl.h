@@ -1,0 +1,350 @@
+// Softmax, log-softmax and their gradients, in phases: max, sum, total, apply. Each phase exists
+// for a row (vectors run along the axis) and for a panel (vectors run across NR positions); the
+// formulas are written once, and both give the same bits. Included once per SIMD target.
+#if defined(LANEWISE_KERNELS_SOFTMAX_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LANEWISE_KERNELS_SOFTMAX_INL_H_
+#undef LANEWISE_KERNELS_SOFTMAX_INL_H_
+#else
+#define LANEWISE_KERNELS_SOFTMAX_INL_H_
+#endif
+
+#include <algorithm>
+#include <limits>
+
+#include "hwy/highway.h"
+#include "kernels/kernels.h"
+#include "kernels/math-inl.h"
+#include "kernels/vector-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace lanewise {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+template <class T>
+using SoftmaxTag = hn::ScalableTag<T>;
+
+// Four vectors of partial sums cover the latency of an addition (3-4 cycles, two per cycle at
+// most, beside the exponential).
+constexpr size_t kPartialVectors = 4;
+template <class T>
+constexpr size_t kPartials = kPartialVectors* HWY_MAX_BYTES / sizeof(T);
+
+// A panel is a cache line wide.
+template <class T>
+constexpr size_t kPanelNR = 64 / sizeof(T);
+constexpr size_t kPanelVectors = 64 / HWY_MAX_BYTES;
+
+// ---------------------------------------------------------------------------------------- formulas
+// Each has
+//   Add(d, a, b, max, sums)       adds one element's terms to the sums; returns what is stored
+//   Total(d, sums)                what Apply needs of the finished sums
+//   Apply(d, a, b, max, total)    the result; `a` is what Add stored, if it stores
+// kFill stands for `a` past the end of the axis (0 for b): its terms are 0.
+
+// y = e / Σ e, e = exp(x - max)
+struct SoftmaxFormula {
+  static constexpr bool kReadsB = false, kUsesMax = true, kStores = true;
+  static constexpr size_t kSums = 1;
+  static constexpr double kFill = -std::numeric_limits<double>::infinity();
+
+  template <class D, class V>
+  static HWY_INLINE V Add(D d, V x, V, V max, V* sums) {
+    const V e = math::Exp(d, hn::Sub(x, max));
+    sums[0] = hn::Add(sums[0], e);
+    return e;
+  }
+  template <class D, class V>
+  static HWY_INLINE V Total(D d, const V* sums) {
+    return hn::Div(hn::Set(d, 1), sums[0]);
+  }
+  template <class D, class V>
+  static HWY_INLINE V Apply(D, V e, V, V, V reciprocal) {
+    return hn::Mul(e, reciprocal);
+  }
+};
+
+// y = (x - max) - log1p(s), s = Σ_{x < max} exp(x - max) + (number of x equal to max) - 1.
+// The maximum's own term, exactly 1, is left out of the sum: next to it small terms would be lost,
+// and with them all digits of the largest y. x - max is NaN where max is infinite, so it is
+// neither below nor equal, and makes the row NaN.
+struct LogSoftmaxFormula {
+  static constexpr bool kReadsB = false, kUsesMax = true, kStores = false;
+  static constexpr size_t kSums = 2;
+  static constexpr double kFill = -std::numeric_limits<double>::infinity();
+
+  template <class D, class V>
+  static HWY_INLINE V Add(D d, V x, V, V max, V* sums) {
+    const V difference = hn::Sub(x, max);
+    const auto is_max = hn::Eq(difference, hn::Zero(d));
+    sums[0] = hn::Add(sums[0], hn::IfThenZeroElse(is_max, math::Exp(d, difference)));
+    sums[1] = hn::Add(sums[1], hn::IfThenElseZero(is_max, hn::Set(d, 1)));
+    return x;
+  }
+  template <class D, class V>
+  static HWY_INLINE V Total(D d, const V* sums) {
+    return math::Log1p(d, hn::Add(sums[0], hn::Sub(sums[1], hn::Set(d, 1))));
+  }
+  template <class D, class V>
+  static HWY_INLINE V Apply(D, V x, V, V max, V log_sum) {
+    return hn::Sub(hn::Sub(x, max), log_sum);
+  }
+};
+
+// dx = y·(dy - Σ dy·y)
+struct SoftmaxBackwardFormula {
+  static constexpr bool kReadsB = true, kUsesMax = false, kStores = false;
+  static constexpr size_t kSums = 1;
+  static constexpr double kFill = 0;
+
+  template <class D, class V>
+  static HWY_INLINE V Add(D, V dy, V y, V, V* sums) {
+    sums[0] = hn::MulAdd(dy, y, sums[0]);
+    return dy;
+  }
+  template <class D, class V>
+  static HWY_INLINE V Total(D, const V* sums) {
+    return sums[0];
+  }
+  template <class D, class V>
+  static HWY_INLINE V Apply(D, V dy, V y, V, V dot) {
+    return hn::Mul(y, hn::Sub(dy, dot));
+  }
+};
+
+// dx = dy - exp(y)·Σ dy
+struct LogSoftmaxBackwardFormula {
+  static constexpr bool kReadsB = true, kUsesMax = false, kStores = false;
+  static constexpr size_t kSums = 1;
+  static constexpr double kFill = 0;
+
+  template <class D, class V>
+  static HWY_INLINE V Add(D, V dy, V, V, V* sums) {
+    sums[0] = hn::Add(sums[0], dy);
+    return dy;
+  }
+  template <class D, class V>
+  static HWY_INLINE V Total(D, const V* sums) {
+    return sums[0];
+  }
+  template <class D, class V>
+  static HWY_INLINE V Apply(D d, V dy, V y, V, V sum) {
+    return hn::NegMulAdd(math::Exp(d, y), sum, dy);
+  }
+};
+
+// -------------------------------------------------------------------------------------------- rows
+
+// Whether a NaN wins here is left open: it comes back in x - max, and the sum then takes it on.
+template <class T>
+void RowMax(const T* x, size_t n, bool first, T* max) {
+  const SoftmaxTag<T> d;
+  const size_t lanes = hn::Lanes(d);
+  constexpr T kLowest = -std::numeric_limits<T>::infinity();
+  auto m0 = hn::Set(d, first ? kLowest : *max), m1 = m0, m2 = m0, m3 = m0;
+  size_t i = 0;
+  for (; i + 4 * lanes <= n; i += 4 * lanes) {
+    m0 = hn::Max(hn::LoadU(d, x + i), m0);
+    m1 = hn::Max(hn::LoadU(d, x + i + lanes), m1);
+    m2 = hn::Max(hn::LoadU(d, x + i + 2 * lanes), m2);
+    m3 = hn::Max(hn::LoadU(d, x + i + 3 * lanes), m3);
+  }
+  for (; i + lanes <= n; i += lanes) m0 = hn::Max(hn::LoadU(d, x + i), m0);
+  if (i < n) m1 = hn::Max(LoadFirst(d, x + i, n - i, kLowest), m1);
+  *max = hn::GetLane(hn::MaxOfLanes(d, hn::Max(hn::Max(m0, m1), hn::Max(m2, m3))));
+}
+
+template <class T, class F>
+void RowSum(const T* a, const T* b, size_t n, const T* max, bool first, T* stored, T* partials) {
+  const SoftmaxTag<T> d;
+  using V = hn::Vec<decltype(d)>;
+  const size_t lanes = hn::Lanes(d);
+  if (first) std::fill_n(partials, F::kSums * kPartials<T>, T(0));
+  const V m = F::kUsesMax ? hn::Set(d, *max) : hn::Zero(d);
+
+  size_t i = 0;
+  if (n >= kPartials<T>) {
+    V sums[kPartialVectors][F::kSums];
+    for (size_t k = 0; k < kPartialVectors; ++k) {
+      for (size_t s = 0; s < F::kSums; ++s) {
+        sums[k][s] = hn::LoadU(d, partials + s * kPartials<T> + k * lanes);
+      }
+    }
+    for (; i + kPartials<T> <= n; i += kPartials<T>) {
+      for (size_t k = 0; k < kPartialVectors; ++k) {
+        const size_t at = i + k * lanes;
+        const V term = F::Add(d, hn::LoadU(d, a + at),
+                              F::kReadsB ? hn::LoadU(d, b + at) : hn::Zero(d), m, sums[k]);
+        if (F::kStores) hn::StoreU(term, d, stored + at);
+      }
+    }
+    for (size_t k = 0; k < kPartialVectors; ++k) {
+      for (size_t s = 0; s < F::kSums; ++s) {
+        hn::StoreU(sums[k][s], d, partials + s * kPartials<T> + k * lanes);
+      }
+    }
+  }
+
+  // The rest, a vector at a time, the last one filled up.
+  for (T* partial = partials; i < n; i += lanes, partial += lanes) {
+    const size_t count = std::min(lanes, n - i);
+    V sums[F::kSums];
+    for (size_t s = 0; s < F::kSums; ++s) sums[s] = hn::LoadU(d, partial + s * kPartials<T>);
+    const V term = F::Add(d, LoadFirst(d, a + i, count, static_cast<T>(F::kFill)),
+                          F::kReadsB ? LoadFirst(d, b + i, count) : hn::Zero(d), m, sums);
+    if (F::kStores) StoreFirst(term, d, stored + i, count);
+    for (size_t s = 0; s < F::kSums; ++s) hn::StoreU(sums[s], d, partial + s * kPartials<T>);
+  }
+}
+
+// The tree p[j] += p[j + half], half = B/2 … 1. The last + 0 turns -0 into 0, so that a sum of
+// zeros does not depend on whether absent elements took part as zeros (rows) or not (panels).
+template <class T, class F>
+void RowTotal(size_t, T* partials, T* total) {
+  const SoftmaxTag<T> d;
+  using V = hn::Vec<decltype(d)>;
+  V sums[F::kSums];
+  for (size_t s = 0; s < F::kSums; ++s) {
+    T* p = partials + s * kPartials<T>;
+    size_t half = kPartials<T> / 2;
+    for (; half >= hn::Lanes(d); half /= 2) {
+      for (size_t j = 0; j < half; j += hn::Lanes(d)) {
+        hn::StoreU(hn::Add(hn::LoadU(d, p + j), hn::LoadU(d, p + j + half)), d, p + j);
+      }
+    }
+    for (; half >= 1; half /= 2) {
+      for (size_t j = 0; j < half; ++j) p[j] += p[j + half];
+    }
+    sums[s] = hn::Set(d, p[0] + T(0));
+  }
+  *total = hn::GetLane(F::Total(d, sums));
+}
+
+template <class T, class F>
+void RowApply(const T* a, const T* b, size_t n, const T* max, const T* total, T* out) {
+  const SoftmaxTag<T> d;
+  using V = hn::Vec<decltype(d)>;
+  const size_t lanes = hn::Lanes(d);
+  const V m = F::kUsesMax ? hn::Set(d, *max) : hn::Zero(d), t = hn::Set(d, *total);
+  MapVectors(d, a, n, out, [&](V value, size_t i) HWY_ATTR {
+    V other = hn::Zero(d);
+    if (F::kReadsB) other = i + lanes <= n ? hn::LoadU(d, b + i) : LoadFirst(d, b + i, n - i);
+    return F::Apply(d, value, other, m, t);
+  });
+}
+
+// ------------------------------------------------------------------------------------------ panels
+
+template <class T>
+void PanelMax(const T* x, size_t n, bool first, T* max) {
+  const SoftmaxTag<T> d;
+  using V = hn::Vec<decltype(d)>;
+  const size_t lanes = hn::Lanes(d);
+  V m[kPanelVectors];
+  for (size_t v = 0; v < kPanelVectors; ++v) {
+    m[v] = first ? hn::Set(d, -std::numeric_limits<T>::infinity()) : hn::Load(d, max + v * lanes);
+  }
+  for (size_t i = 0; i < n; ++i, x += kPanelNR<T>) {
+    for (size_t v = 0; v < kPanelVectors; ++v) m[v] = hn::Max(hn::Load(d, x + v * lanes), m[v]);
+  }
+  for (size_t v = 0; v < kPanelVectors; ++v) hn::Store(m[v], d, max + v * lanes);
+}
+
+template <class T, class F>
+void PanelSum(const T* a, const T* b, size_t n, const T* max, bool first, T* stored, T* partials) {
+  const SoftmaxTag<T> d;
+  using V = hn::Vec<decltype(d)>;
+  constexpr size_t kNR = kPanelNR<T>, kSumStride = kPartials<T> * kNR;
+  const size_t lanes = hn::Lanes(d);
+  if (first) {
+    for (size_t s = 0; s < F::kSums; ++s) {
+      std::fill_n(partials + s * kSumStride, std::min(n, kPartials<T>) * kNR, T(0));
+    }
+  }
+  V m[kPanelVectors];
+  for (size_t v = 0; v < kPanelVectors; ++v) {
+    m[v] = F::kUsesMax ? hn::Load(d, max + v * lanes) : hn::Zero(d);
+  }
+  for (size_t i = 0; i < n; ++i) {
+    T* partial = partials + i % kPartials<T> * kNR;
+    for (size_t v = 0; v < kPanelVectors; ++v, partial += lanes) {
+      const size_t at = i * kNR + v * lanes;
+      V sums[F::kSums];
+      for (size_t s = 0; s < F::kSums; ++s) sums[s] = hn::Load(d, partial + s * kSumStride);
+      const V term = F::Add(d, hn::Load(d, a + at), F::kReadsB ? hn::Load(d, b + at) : hn::Zero(d),
+                            m[v], sums);
+      if (F::kStores) hn::Store(term, d, stored + at);
+      for (size_t s = 0; s < F::kSums; ++s) hn::Store(sums[s], d, partial + s * kSumStride);
+    }
+  }
+}
+
+// RowTotal's tree, without the partial sums that no element went to.
+template <class T, class F>
+void PanelTotal(size_t n, T* partials, T* totals) {
+  const SoftmaxTag<T> d;
+  using V = hn::Vec<decltype(d)>;
+  constexpr size_t kNR = kPanelNR<T>;
+  const size_t used = std::min(n, kPartials<T>);
+  for (size_t v = 0; v < kPanelVectors; ++v) {
+    V sums[F::kSums];
+    for (size_t s = 0; s < F::kSums; ++s) {
+      T* p = partials + s * kPartials<T> * kNR + v * hn::Lanes(d);
+      for (size_t half = kPartials<T> / 2; half >= 1; half /= 2) {
+        for (size_t j = 0; j < half && j + half < used; ++j) {
+          hn::Store(hn::Add(hn::Load(d, p + j * kNR), hn::Load(d, p + (j + half) * kNR)), d,
+                    p + j * kNR);
+        }
+      }
+      sums[s] = hn::Add(hn::Load(d, p), hn::Zero(d));
+    }
+    hn::Store(F::Total(d, sums), d, totals + v * hn::Lanes(d));
+  }
+}
+
+template <class T, class F>
+void PanelApply(const T* a, const T* b, size_t n, const T* max, const T* totals, T* out) {
+  const SoftmaxTag<T> d;
+  using V = hn::Vec<decltype(d)>;
+  const size_t lanes = hn::Lanes(d);
+  V m[kPanelVectors], t[kPanelVectors];
+  for (size_t v = 0; v < kPanelVectors; ++v) {
+    m[v] = F::kUsesMax ? hn::Load(d, max + v * lanes) : hn::Zero(d);
+    t[v] = hn::Load(d, totals + v * lanes);
+  }
+  for (size_t i = 0; i < n; ++i) {
+    for (size_t v = 0; v < kPanelVectors; ++v) {
+      const size_t at = i * kPanelNR<T> + v * lanes;
+      hn::Store(F::Apply(d, hn::Load(d, a + at), F::kReadsB ? hn::Load(d, b + at) : hn::Zero(d),
+                         m[v], t[v]),
+                d, out + at);
+    }
+  }
+}
+
+// ------------------------------------------------------------------------------------------- table
+
+template <class T, class F>
+constexpr SoftmaxPhases<T> RowPhases() {
+  return {F::kUsesMax ? RowMax<T> : nullptr, RowSum<T, F>, RowTotal<T, F>, RowApply<T, F>};
+}
+
+template <class T, class F>
+constexpr SoftmaxPhases<T> PanelPhases() {
+  return {F::kUsesMax ? PanelMax<T> : nullptr, PanelSum<T, F>, PanelTotal<T, F>, PanelApply<T, F>};
+}
+
+template <class T>
+constexpr SoftmaxKernels<T> kSoftmax{
+    kPartials<T>,
+    kPanelNR<T>,
+    {RowPhases<T, SoftmaxFormula>(), RowPhases<T, LogSoftmaxFormula>(),
+     RowPhases<T, SoftmaxBackwardFormula>(), RowPhases<T, LogSoftmaxBackwardFormula>()},
+    {PanelPhases<T, SoftmaxFormula>(), PanelPhases<T, LogSoftmaxFormula>(),
+     PanelPhases<T, SoftmaxBackwardFormula>(), PanelPhases<T, LogSoftmaxBackwardFormula>()}};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace lanewise
+HWY_AFTER_NAMESPACE();
+
+#endif  // LANEWISE_KERNELS_SOFTMAX_INL_H_
