@@ -1,0 +1,62 @@
+"""lanewise itself: NHWC as it comes, NCHW, and convolution as the plain ordered sum."""
+
+from __future__ import annotations
+
+import lanewise as lw
+import numpy as np
+from cases import Case, Data
+
+from . import Prepared
+
+
+def planes(x: np.ndarray) -> np.ndarray:
+    """NHWC to contiguous NCHW."""
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+
+
+def nhwc(y: np.ndarray) -> np.ndarray:
+    """NCHW to NHWC, as a view."""
+    return y.transpose(0, 2, 3, 1)
+
+
+def conv(case: Case, data: Data, variant: str) -> Prepared:
+    x, w, options = data["x"], data["w"], dict(case.options)
+    if variant == "nchw":
+        x, w = planes(x), np.ascontiguousarray(w.transpose(3, 2, 0, 1))
+        return lambda: lw.conv2d(x, w, layout="NCHW", **options), nhwc
+    if variant == "direct":
+        options["algorithm"] = "direct"
+    return lambda: lw.conv2d(x, w, **options), np.asarray
+
+
+def pool(case: Case, data: Data, variant: str) -> Prepared:
+    x, options = data["x"], case.options
+    if variant == "nchw":
+        x = planes(x)
+        return lambda: lw.max_pool2d(x, layout="NCHW", **options), nhwc
+    return lambda: lw.max_pool2d(x, **options), np.asarray
+
+
+def softmax(case: Case, data: Data, variant: str) -> Prepared:
+    if "dy" in data:
+        return lambda: lw.softmax_backward(data["dy"], data["y"], **case.options), np.asarray
+    return lambda: lw.softmax(data["x"], **case.options), np.asarray
+
+
+def distance(case: Case, data: Data, variant: str) -> Prepared:
+    return lambda: lw.pairwise_distances(data["x"], data["y"], **case.options), np.asarray
+
+
+def roof(case: Case) -> float:
+    """The machine's limit now, in flops or bytes per second.
+
+    Bytes go in three streams that together are as large as the case, so that what fits a cache is
+    compared with that cache.
+    """
+    if case.roof == "fma":
+        return lw._core.fma_peak(np.dtype(case.dtype))
+    return lw._core.bandwidth(case.work // 3)
+
+
+def version() -> str:
+    return f"{lw.__version__} {lw.config()['simd']}"

@@ -1,0 +1,74 @@
+"""NumPy as its users write it: windows and a matrix product, and the formulas."""
+
+from __future__ import annotations
+
+import numpy as np
+from cases import Case, Data
+from numpy.lib.stride_tricks import sliding_window_view
+
+from . import Prepared
+
+
+def _windows(
+    x: np.ndarray, window: tuple[int, int], stride: int, pad: int, fill: float
+) -> np.ndarray:
+    """N, OH, OW, C, R, S."""
+    if pad:
+        x = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), constant_values=fill)
+    return sliding_window_view(x, window, axis=(1, 2))[:, ::stride, ::stride]
+
+
+def conv(case: Case, data: Data, variant: str) -> Prepared:
+    x, w, (stride, pad, groups) = data["x"], data["w"], case.options.values()
+    size = w.shape[:2]
+    if groups == 1:
+        axes = ((4, 5, 3), (0, 1, 2))
+        return lambda: np.tensordot(_windows(x, size, stride, pad, 0), w, axes), np.asarray
+
+    filters = w.reshape(*w.shape[:3], groups, -1)
+
+    def call() -> np.ndarray:
+        windows = _windows(x, size, stride, pad, 0)
+        windows = windows.reshape(*windows.shape[:3], groups, -1, *size)
+        y = np.einsum("nhwgcrs,rscgk->nhwgk", windows, filters)
+        return y.reshape(*y.shape[:3], -1)
+
+    return call, np.asarray
+
+
+def pool(case: Case, data: Data, variant: str) -> Prepared:
+    x, (window, stride, pad) = data["x"], case.options.values()
+
+    def call() -> np.ndarray:
+        return _windows(x, (window, window), stride, pad, -np.inf).max(axis=(4, 5))
+
+    return call, np.asarray
+
+
+def softmax(case: Case, data: Data, variant: str) -> Prepared:
+    axis = case.options["axis"]
+    if "dy" in data:
+        dy, y = data["dy"], data["y"]
+        return lambda: y * (dy - (dy * y).sum(axis, keepdims=True)), np.asarray
+
+    def call() -> np.ndarray:
+        e = np.exp(data["x"] - data["x"].max(axis, keepdims=True))
+        return e / e.sum(axis, keepdims=True)
+
+    return call, np.asarray
+
+
+def distance(case: Case, data: Data, variant: str) -> Prepared | None:
+    if case.options["metric"] != "euclidean":
+        return None
+    x, y = data["x"], data["y"]
+
+    def call() -> np.ndarray:
+        square = (x * x).sum(1)[:, None] + (y * y).sum(1) - 2 * (x @ y.T)
+        return np.sqrt(np.maximum(square, 0, out=square), out=square)
+
+    return call, np.asarray
+
+
+def version() -> str:
+    return np.__version__

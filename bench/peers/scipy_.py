@@ -1,0 +1,61 @@
+"""SciPy: ndimage for windows, special for softmax, spatial for distances."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy
+from cases import Case, Data
+from scipy import ndimage, special
+from scipy.spatial.distance import cdist
+
+from . import Prepared
+
+MOST_PLANES = 4096  # convolutions of one plane by one filter: beyond, nobody would wait
+
+
+def conv(case: Case, data: Data, variant: str) -> Prepared | None:
+    x = np.ascontiguousarray(data["x"].transpose(0, 3, 1, 2))
+    w = np.ascontiguousarray(data["w"].transpose(3, 2, 0, 1))
+    if len(x) * w.shape[0] * w.shape[1] > MOST_PLANES:
+        return None
+    stride, per_group = case.options["stride"], w.shape[0] // case.options["groups"]
+
+    def plane(image: np.ndarray, k: int) -> np.ndarray:
+        first = k // per_group * w.shape[1]
+        pairs = zip(image[first : first + w.shape[1]], w[k], strict=True)
+        y = sum(ndimage.correlate(a, b, mode="constant") for a, b in pairs)
+        return y[::stride, ::stride]
+
+    def call() -> np.ndarray:
+        return np.stack([[plane(image, k) for k in range(len(w))] for image in x])
+
+    return call, lambda y: y.transpose(0, 2, 3, 1)
+
+
+def pool(case: Case, data: Data, variant: str) -> Prepared:
+    x, (window, stride, pad) = data["x"], case.options.values()
+    # The output at i is the maximum from i - window//2 on, so the first window is centred here:
+    first = window // 2 - pad
+    outputs = [(n + 2 * pad - window) // stride + 1 for n in x.shape[1:3]]
+    places = [slice(first, first + (n - 1) * stride + 1, stride) for n in outputs]
+
+    def call() -> np.ndarray:
+        y = ndimage.maximum_filter(x, (1, window, window, 1), mode="constant", cval=-np.inf)
+        return y[:, places[0], places[1]]
+
+    return call, np.asarray
+
+
+def softmax(case: Case, data: Data, variant: str) -> Prepared | None:
+    if "dy" in data:
+        return None
+    return lambda: special.softmax(data["x"], **case.options), np.asarray
+
+
+def distance(case: Case, data: Data, variant: str) -> Prepared:
+    metric = {"euclidean": "euclidean", "manhattan": "cityblock"}[case.options["metric"]]
+    return lambda: cdist(data["x"], data["y"], metric), np.asarray
+
+
+def version() -> str:
+    return scipy.__version__

@@ -1,0 +1,56 @@
+"""PyTorch on the CPU, in NCHW and in channels_last."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import torch
+from cases import Case, Data
+from torch.nn import functional
+
+from . import Prepared
+
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+torch.set_grad_enabled(False)
+
+
+def _image(array: np.ndarray, axes: tuple[int, ...], variant: str) -> torch.Tensor:
+    tensor = torch.from_numpy(array).permute(axes)
+    last = torch.channels_last if variant == "nhwc" else torch.contiguous_format
+    return tensor.contiguous(memory_format=last)
+
+
+def _nhwc(y: torch.Tensor) -> np.ndarray:
+    return y.permute(0, 2, 3, 1).numpy()
+
+
+def conv(case: Case, data: Data, variant: str) -> Prepared:
+    x = _image(data["x"], (0, 3, 1, 2), variant)
+    w = _image(data["w"], (3, 2, 0, 1), variant)
+    return lambda: functional.conv2d(x, w, **case.options), _nhwc
+
+
+def pool(case: Case, data: Data, variant: str) -> Prepared:
+    x, o = _image(data["x"], (0, 3, 1, 2), variant), case.options
+    return lambda: functional.max_pool2d(x, o["window"], o["stride"], o["padding"]), _nhwc
+
+
+def softmax(case: Case, data: Data, variant: str) -> Prepared:
+    axis, tensors = case.options["axis"], {k: torch.from_numpy(a) for k, a in data.items()}
+    if "dy" in data:
+        dy, y = tensors["dy"], tensors["y"]
+        return lambda: torch._softmax_backward_data(dy, y, axis, y.dtype), torch.Tensor.numpy
+    return lambda: torch.softmax(tensors["x"], axis), torch.Tensor.numpy
+
+
+def distance(case: Case, data: Data, variant: str) -> Prepared:
+    x, y = torch.from_numpy(data["x"]), torch.from_numpy(data["y"])
+    p = {"euclidean": 2.0, "manhattan": 1.0}[case.options["metric"]]
+    exact = "donot_use_mm_for_euclid_dist"
+    mode = exact if variant == "exact" else "use_mm_for_euclid_dist_if_necessary"
+    return lambda: torch.cdist(x, y, p, compute_mode=mode), torch.Tensor.numpy
+
+
+def version() -> str:
+    return torch.__version__

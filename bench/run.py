@@ -1,0 +1,212 @@
+"""Race lanewise against its peers: python bench/run.py conv|pool|softmax|distance.
+
+The method, and how to read the table, are in README.md beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from cases import CASES, Case, data_of
+from peers import CONTESTANTS, PACKAGES
+
+HERE = Path(__file__).parent
+TURN_SECONDS = 0.02
+REST_SECONDS = 0.02  # an OpenMP team that has finished spins for some ms before it sleeps
+
+
+class Worker:
+    """A contestant's process, and the conversation with it."""
+
+    def __init__(self, name: str, op: str, threads: int) -> None:
+        self.name = name
+        command = [sys.executable, str(HERE / "worker.py"), name, op, str(threads)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.hello: dict = {}
+
+    def receive(self) -> dict:
+        """The next reply; an error where the process has died."""
+        line = self._process.stdout.readline()
+        return json.loads(line) if line else {"error": f"exit code {self._process.wait()}"}
+
+    def ask(self, **request: object) -> dict:
+        """Send a request and wait for its reply."""
+        with contextlib.suppress(BrokenPipeError):  # receive() tells
+            print(json.dumps(request), file=self._process.stdin, flush=True)
+        return self.receive()
+
+    def close(self) -> None:
+        """End of input ends the worker."""
+        self._process.communicate()
+
+
+def agreement(
+    case: Case, data: dict, actual: np.ndarray, lanewise: np.ndarray
+) -> tuple[bool, float]:
+    """Whether two results are within the case's bounds, and by how much they differ at most."""
+    if actual.shape != lanewise.shape:
+        return False, float("inf")
+    difference = np.abs(case.compare(actual) - case.compare(lanewise))
+    relative, absolute = case.tolerance(data)
+    bound = relative * np.abs(case.compare(lanewise)) + absolute + np.finfo(case.dtype).tiny
+    return bool((difference <= bound).all()), float(difference.max(initial=0))
+
+
+def race(op: str, index: int, workers: list[Worker], turns: int, folder: Path) -> dict[str, dict]:
+    """What became of each contestant: its reply, agreement, and the best time of each turn."""
+    case, found, lanewise = CASES[op][index], {}, None
+    data = data_of(case)
+    for worker in workers:
+        found[worker.name] = state = worker.ask(case=index)
+        if not state.get("supported"):
+            continue
+        path = folder / "result.npy"
+        state.update(worker.ask(save=str(path)))
+        if "error" in state:
+            continue
+        result = np.load(path)
+        lanewise = result if lanewise is None else lanewise
+        state["agrees"], state["difference"] = agreement(case, data, result, lanewise)
+        state["turns"] = []
+    runners = [worker for worker in workers if found[worker.name].get("agrees")]
+    for _ in range(turns):
+        for worker in runners:
+            time.sleep(REST_SECONDS)
+            state, reply = found[worker.name], worker.ask(seconds=TURN_SECONDS)
+            if "error" in reply:
+                state.update(reply)
+            else:
+                state["turns"].append(reply["best"])
+    for state in found.values():
+        if state.get("turns") and "error" not in state:
+            state["best"] = min(state["turns"])
+    return found
+
+
+def cell(state: dict, lanewise: dict) -> str:
+    """A peer's time in units of lanewise's, or why there is none."""
+    if "error" in state:
+        return "error"
+    if not state["supported"]:
+        return "-"
+    if not state["agrees"]:
+        return "differs"
+    return f"{state['best'] / lanewise['best']:.2f}" if "best" in lanewise else "-"
+
+
+def table_row(case: Case, found: dict[str, dict], share: float, widths: list[int]) -> str:
+    """Case, lanewise's time, share of the roof, ratios, reason."""
+    lanewise = found["lanewise"]
+    ms = f"{lanewise['best'] * 1e3:.4g} ms" if "best" in lanewise else "error"
+    cells = [cell(state, lanewise) for name, state in found.items() if name != "lanewise"]
+    return aligned([case.name, ms, f"{share:.0%}", *cells, case.why], widths)
+
+
+def aligned(cells: list[str], widths: list[int]) -> str:
+    """The first cell to the left, the others to the right, the last one as long as it is."""
+    middle = (f"{text:>{width}}" for text, width in zip(cells[1:-1], widths[1:], strict=True))
+    return "  ".join([f"{cells[0]:{widths[0]}}", *middle, cells[-1]])
+
+
+def processor() -> str:
+    """The CPU's name."""
+    info = Path("/proc/cpuinfo")
+    names = (line for line in info.read_text().splitlines() if line.startswith("model name"))
+    return next(names, ":" + platform.processor()).partition(":")[2].strip()
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("op", choices=CASES)
+    parser.add_argument("--peers", default=",".join(PACKAGES), help="default: %(default)s")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--turns", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--only", default="", metavar="TEXT", help="cases with TEXT in their name")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="default: bench/results/…")
+    args = parser.parse_args()
+    args.peers = args.peers.split(",")
+    if unknown := set(args.peers) - set(PACKAGES):
+        parser.error(f"--peers: unknown {', '.join(sorted(unknown))}; known: {', '.join(PACKAGES)}")
+    args.cases = [i for i, case in enumerate(CASES[args.op]) if args.only in case.name]
+    if not args.cases:
+        parser.error(f"--only: no case of {args.op} has {args.only!r} in its name")
+    if args.json is None:
+        args.json = HERE / "results" / f"{args.op}-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    return args
+
+
+def start(args: argparse.Namespace) -> list[Worker]:
+    """The workers whose packages are there, lanewise's first."""
+    packages = ("lanewise", *args.peers)
+    names = [name for name in CONTESTANTS[args.op] if name.partition("-")[0] in packages]
+    workers = [Worker(name, args.op, args.threads) for name in names]
+    for worker in workers:
+        worker.hello = worker.receive()
+        if "version" not in worker.hello:
+            reason = worker.hello.get("missing") or worker.hello.get("error")
+            print(f"{worker.name} skipped: {reason}", file=sys.stderr)
+    workers = [worker for worker in workers if "version" in worker.hello]
+    if not workers or workers[0].name != "lanewise":
+        sys.exit("bench: there is no race without lanewise")
+    return workers
+
+
+def main() -> None:
+    args = parse()
+    workers = start(args)
+    versions = {worker.name: worker.hello["version"] for worker in workers}
+    cases = CASES[args.op]
+    print(f"{args.op}, {processor()}, {args.threads} threads, best of {args.turns} turns")
+    print(", ".join(f"{name} {text}" for name, text in versions.items() if "-" not in name))
+    print("ratios: the peer's time / lanewise's; share: of the roof, as README.md explains\n")
+    names = [worker.name for worker in workers[1:]]
+    widths = [max(len(cases[i].name) for i in args.cases), 10, 5, *(max(len(n), 7) for n in names)]
+    print(aligned(["case", "lanewise", "share", *names, "why"], widths))
+
+    rows, roofs = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        for i in args.cases:
+            case = cases[i]
+            found = race(args.op, i, workers, args.turns, Path(folder))
+            # The FMA peak is one number for the whole run; the bandwidth depends on the size.
+            key = (case.roof, case.dtype if case.roof == "fma" else case.work)
+            now = workers[0].ask(roof=True).get("roof", 0.0)
+            roof = roofs[key] = max(now, roofs.get(key, 0.0)) or float("nan")
+            share = case.work / found["lanewise"].get("best", float("nan")) / roof
+            print(table_row(case, found, share, widths), flush=True)
+            for name, state in found.items():
+                if "error" in state:
+                    print(f"    {name}: {state['error']}", file=sys.stderr)
+            facts = {"case": case.name, "why": case.why, "work": case.work, "roof_kind": case.roof}
+            rows.append({**facts, "roof": roof, "share": share, "contestants": found})
+    for worker in workers:
+        worker.close()
+
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    record = {
+        "op": args.op,
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "cpu": processor(),
+        "threads": args.threads,
+        "turns": args.turns,
+        "versions": versions,
+        "cases": rows,
+    }
+    args.json.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    print(f"\n{args.json}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""One contestant in a process of its own: requests as lines of JSON on stdin, replies on stdout.
+
+python worker.py CONTESTANT OP THREADS
+    -> {"version": …} | {"missing": …}
+    {"case": i} -> {"supported": …}     {"save": path} -> {}     {"roof": …} -> {"roof": …}
+    {"seconds": s} -> {"best": the shortest single call, "calls": n}
+Any request may be answered {"error": …}.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+
+contestant, op, threads = sys.argv[1:]
+for variable in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR"):  # read when a library is loaded
+    os.environ[f"{variable}_NUM_THREADS"] = threads
+
+import numpy as np  # noqa: E402
+from cases import CASES, data_of  # noqa: E402
+
+
+def turn(call, seconds: float) -> dict:
+    best, calls, end = float("inf"), 0, time.perf_counter() + seconds
+    while not calls or time.perf_counter() < end:
+        start = time.perf_counter()
+        result = call()
+        best = min(best, time.perf_counter() - start)
+        del result  # outside the clock: each library frees its memory in its own way
+        calls += 1
+    return {"best": best, "calls": calls}
+
+
+def replies() -> Iterator[dict]:
+    package, _, variant = contestant.partition("-")
+    try:
+        module = importlib.import_module(f"peers.{package}_")
+    except ImportError as error:
+        yield {"missing": str(error)}
+        return
+    yield {"version": module.version()}
+    case = call = canonical = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            if "case" in request:
+                case = CASES[op][request["case"]]
+                prepared = getattr(module, op)(case, data_of(case), variant)
+                call, canonical = prepared or (None, None)
+                yield {"supported": prepared is not None}
+            elif "save" in request:
+                np.save(request["save"], canonical(call()))
+                yield {}
+            elif "roof" in request:
+                yield {"roof": module.roof(case)}
+            else:
+                yield turn(call, request["seconds"])
+        except Exception as error:  # a contestant that fails must not end the race
+            yield {"error": f"{type(error).__name__}: {error}"}
+
+
+def main() -> None:
+    # What a library prints goes to stderr; the replies have stdout for themselves.
+    with os.fdopen(os.dup(1), "w") as pipe:
+        os.dup2(2, 1)
+        for reply in replies():
+            print(json.dumps(reply), file=pipe, flush=True)
+
+
+if __name__ == "__main__":
+    main()

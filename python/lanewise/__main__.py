@@ -1,0 +1,39 @@
+"""The command line: ``python -m lanewise info | demo``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import __version__, show_config
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m lanewise", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"lanewise {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    commands.add_parser("info", help="version, compiler, SIMD targets and threads")
+    demo = commands.add_parser(
+        "demo", help="digits and a photograph through every op, next to plain NumPy"
+    )
+    demo.add_argument(
+        "--out",
+        type=Path,
+        default=Path("lanewise-demo.png"),
+        metavar="PATH",
+        help="where to put the picture (default: %(default)s)",
+    )
+    chosen = parser.parse_args(arguments)
+    if chosen.command == "info":
+        show_config()
+        return 0
+    from . import demo as show  # the only part that needs more than NumPy
+
+    return show.main(chosen.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
