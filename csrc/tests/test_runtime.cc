@@ -28,7 +28,8 @@ TEST_CASE("SIMD target: every available one can be forced, others are refused") 
 }
 
 TEST_CASE("version and compiler are known") {
-  CHECK(std::count(Version().begin(), Version().end(), '.') == 2);
+  const std::string version = Version();
+  CHECK(std::count(version.begin(), version.end(), '.') == 2);
   CHECK(!Compiler().empty());
 }
 

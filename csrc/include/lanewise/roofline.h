@@ -2,6 +2,7 @@
 #ifndef LANEWISE_ROOFLINE_H_
 #define LANEWISE_ROOFLINE_H_
 
+#include "lanewise/error.h"
 #include "lanewise/tensor.h"
 
 namespace lanewise {
