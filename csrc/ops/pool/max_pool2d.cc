@@ -506,7 +506,8 @@ void Tile<T>::DirectRuns(int64_t o_row, int64_t begin, int64_t end) {
     if (indices_) ids_[count] = RowNumber(r - first_row) + ColumnNumber(s);
     ++count;
   };
-  // Ties go to the first tap: of the rows with indices, else of the columns, as in Separable.
+  // Ties go to the first tap: of the rows with indices, else of the columns, as the separable way
+  // has it.
   if (indices_) {
     for (int64_t r = first_row; r < end_row; ++r) {
       for (int64_t s = first; s < end_tap; ++s) add(r, s);
