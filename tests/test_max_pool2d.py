@@ -177,6 +177,18 @@ def test_a_tile_cut_by_columns_and_channels(rng):
         assert_array_equal(found.reshape(values.shape), values)
 
 
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_images_narrower_than_window_and_stride(simd, rng, width, layout):
+    shape = (2, 40, width, 3) if layout == "NHWC" else (2, 3, 40, width)
+    for window, padding in [((1, 3), (2, 2)), ((2, 4), (3, 3)), ((3, 7), (5, 6)), ((2, 9), (8, 0))]:
+        for stride in [1, 2, 3, 4]:
+            options = {"stride": (1, stride), "padding": (0, padding), "layout": layout}
+            x = image(rng, shape, levels=9)
+            if valid(x, window, {**options, "dilation": (1, 1), "ceil_mode": False}):
+                check(x, window, **options)
+
+
 def test_a_window_over_the_whole_image(rng):
     for layout, axes in [("NHWC", (1, 2)), ("NCHW", (2, 3))]:
         x = image(rng, (2, 40, 50, 30))

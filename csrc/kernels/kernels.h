@@ -96,14 +96,13 @@ const ConvKernels<T>& ConvKernelsFor(SimdTarget target);
 // -------------------------------------------------------------------------------------------- pool
 
 // Where the elements of one call lie: `count` runs of `len` neighbours, element j of run i at
-// i·src_step + j of a source and at i·out_step + j of the result.
+// i·src_step + j of a source, at i·out_step + j of the result, and its number at i·number_step + j.
 struct Runs {
   size_t count, len;
-  ptrdiff_t src_step, out_step;
+  ptrdiff_t src_step, out_step, number_step;
 };
 
-// The maximum is a NaN where there is one. Results overlap no source; numbers[i·len + j] belongs to
-// element j of run i.
+// The maximum is a NaN where there is one. Results overlap no source.
 template <class T>
 struct PoolKernels {
   using Number = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;  // one lane per lane of T

@@ -62,8 +62,7 @@ HWY_INLINE void ForEachVector(const Runs& runs, const Taps& taps) {
   const size_t lanes = hn::Lanes(PoolTag<T>());
   for (size_t i = 0; i < runs.count; ++i) {
     const ptrdiff_t run = static_cast<ptrdiff_t>(i);
-    const Position begin{run * runs.src_step, run * runs.out_step,
-                         run * static_cast<ptrdiff_t>(runs.len)};
+    const Position begin{run * runs.src_step, run * runs.out_step, run * runs.number_step};
     size_t j = 0;
     for (; j + V * lanes <= runs.len; j += V * lanes) {
       taps.template Do<V>(WholeVector(), begin + j);

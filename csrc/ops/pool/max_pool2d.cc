@@ -120,12 +120,14 @@ struct Plan {
   bool direct;    // otherwise separable
   bool gathered;  // x's rows are copied first, as neither channels nor columns are neighbours
   bool split;     // a scratch row is sorted by column modulo stride, to make its runs contiguous
-  int64_t row_taps, column_taps;
-  int64_t stride;   // of columns
-  int64_t ring;     // gathered rows kept
-  int64_t outputs;  // most output columns of a tile
-  int64_t length;   // most columns of x under a tile
-  int64_t depth;    // most channels of a tile
+  int64_t row_taps, column_taps;  // most that one output has in the image
+  int64_t stride;                 // of columns, up to one past the last
+  int64_t ring;                   // gathered rows kept
+  int64_t batch;                  // most output rows of a tile that the kernels take in one call
+  int64_t outputs;                // most output columns of a tile
+  int64_t length;                 // most columns of x under a tile
+  int64_t depth;                  // most channels of a tile
+  int64_t tile_taps;              // most taps of a row that some output of a tile has in the image
   Split channels{0, 1, 1}, rows{0, 1, 1}, columns{0, 1, 1};
   double total_ns;
 
@@ -160,8 +162,9 @@ void Plan<T>::ChooseWay(const Geometry& g, const Strides& x, int64_t lanes) {
       near_channels || (gathered && g.channels > 1 && std::abs(x.channel) < std::abs(x.column));
   direct = pixels && g.channels >= lanes && row_taps * column_taps <= kMaxDirectTaps &&
            DirectCost() <= SeparableCost();
-  split = !direct && stride > 1 && (pixels ? g.channels : 1) < lanes;
+  split = !direct && g.columns.stride > 1 && (pixels ? g.channels : 1) < lanes;
   ring = gathered ? RowsUnder(g.rows) : 0;
+  batch = 1;
 }
 
 // Scratch within half of L2, but not so little that more than half of a tile's columns belong to
@@ -172,16 +175,23 @@ void Plan<T>::ChooseTile(const Geometry& g, int64_t lanes) {
   outputs = g.columns.out;
   const int64_t fewest = ColumnsUnder(g.columns, 1) / g.columns.stride + 1;
   while (true) {
-    length = ColumnsUnder(g.columns, outputs);
-    if (ScratchBytes() <= Caches().l2 / 2) return;
+    if (outputs == 1) split = false;
+    length = RoundUp(ColumnsUnder(g.columns, outputs), split ? g.columns.stride : 1);
+    tile_taps = std::min(g.columns.window, length);
+    if (ScratchBytes() <= Caches().l2 / 2) break;
     if (outputs > fewest) {
       outputs = CeilDiv(outputs, 2);
     } else if (depth > lanes) {
       depth = RoundUp(CeilDiv(depth, 2), lanes);
     } else {
-      return;
+      break;
     }
   }
+  // Rows of planes are short: for 28 outputs, calls would take longer than the work. A quarter of
+  // L1 leaves room for the sorted copy and the results.
+  const int64_t row_bytes = length * int64_t{sizeof(T)} * (numbered ? 2 : 1);
+  if (!pixels && !gathered) batch = std::max<int64_t>(1, Caches().l1 / 4 / row_bytes);
+  batch = std::min(batch, g.rows.out);
 }
 
 template <class T>
@@ -206,14 +216,14 @@ void Plan<T>::ChooseTasks(const Geometry& g, int64_t lanes) {
 
 template <class T>
 size_t Plan<T>::ScratchBytes() const {
-  const int64_t row = direct ? 0 : length * depth, phases = split ? 2 * row : 0;
-  const int64_t result = outputs * depth, taps = direct ? row_taps * column_taps : row_taps;
+  const int64_t row = direct ? 0 : batch * length * depth, phases = split ? row : 0;
+  const int64_t result = batch * outputs * depth, taps = direct ? row_taps * column_taps : row_taps;
   const size_t numbers = Scratch::Bytes<Number>(row) + Scratch::Bytes<Number>(phases) +
                          Scratch::Bytes<Number>(result) + Scratch::Bytes<Number>(taps) +
-                         Scratch::Bytes<Number>(column_taps) +
-                         Scratch::Bytes<const Number*>(column_taps);
+                         Scratch::Bytes<Number>(tile_taps) +
+                         Scratch::Bytes<const Number*>(tile_taps);
   return Scratch::Bytes<T>(row) + Scratch::Bytes<T>(phases) + Scratch::Bytes<T>(result) +
-         Scratch::Bytes<const T*>(taps) + Scratch::Bytes<const T*>(column_taps) +
+         Scratch::Bytes<const T*>(taps) + Scratch::Bytes<const T*>(tile_taps) +
          Scratch::Bytes<T>(ring * length * depth) + Scratch::Bytes<int64_t>(ring) +
          (numbered ? numbers : 0);
 }
@@ -236,13 +246,16 @@ class Tile {
   const T* RealRow(int64_t h);
   void Direct(int64_t o_row);
   void DirectRuns(int64_t o_row, int64_t begin, int64_t end);
-  void MaxOfRows(int64_t o_row);
-  void MaxOfColumns(int64_t o_row);
+  int64_t AlikeRows(int64_t o_row, int64_t row_end) const;
+  void MaxOfRows(int64_t o_row, int64_t rows);
+  void MaxOfColumns(int64_t o_row, int64_t rows);
   template <class U>
-  void SplitRow(const U* row, void (*split)(const U*, size_t, U*, U*), U* phases);
-  void Finish(int64_t o_row);
+  void SplitRows(int64_t rows, const U* row, void (*split)(const U*, size_t, U*, U*), U* phases);
+  void Finish(int64_t o_row, const T* result, const Number* numbers);
 
-  int64_t PhaseLength() const { return CeilDiv(length_, g_.columns.stride); }
+  // Elements between two phases, and between two rows of a phase.
+  int64_t PhaseStep() const { return plan_.batch * PhaseRowStep(); }
+  int64_t PhaseRowStep() const { return length_ / g_.columns.stride * depth_; }
 
   // The kernels write where the results belong if these are neighbours there, else to result_.
   bool InPlace() const {
@@ -269,7 +282,7 @@ class Tile {
   T* out_;
   int64_t* indices_;
   int64_t depth_, column_begin_, column_end_;
-  // Columns of x under the tile are [left_, left_ + length_); real ones are
+  // Columns of x under the tile are [left_, left_ + length_), with some to spare; real ones are
   // [real_begin_, real_end_), counted from left_ as well. They are x_step_ elements apart.
   int64_t left_, length_, real_begin_, real_end_, x_step_;
   // Taps [tap_begin_, tap_end_) of a row are real for some output of the tile.
@@ -277,7 +290,7 @@ class Tile {
 
   // Scratch; numbers only with indices.
   T *row_, *phases_, *result_, *ring_;
-  Number *row_numbers_, *phase_numbers_, *result_numbers_;
+  Number *row_numbers_ = nullptr, *phase_numbers_ = nullptr, *result_numbers_ = nullptr;
   int64_t* ring_rows_;              // the row of x that each place of the ring holds
   const T **taps_, **column_taps_;  // sources of the kernels
   const Number** column_tap_numbers_;
@@ -293,15 +306,15 @@ Tile<T>::Tile(const PoolKernels<T>& kernels, const Plan<T>& plan, const Geometry
       x_strides_(x),
       out_strides_(out),
       index_strides_(indices) {
-  const int64_t row = plan.direct ? 0 : plan.length * plan.depth;
-  const int64_t phases = plan.split ? 2 * row : 0;
-  const int64_t result = plan.outputs * plan.depth;
+  const int64_t row = plan.direct ? 0 : plan.batch * plan.length * plan.depth;
+  const int64_t phases = plan.split ? row : 0;
+  const int64_t result = plan.batch * plan.outputs * plan.depth;
   const int64_t taps = plan.direct ? plan.row_taps * plan.column_taps : plan.row_taps;
   row_ = scratch.Take<T>(row);
   phases_ = scratch.Take<T>(phases);
   result_ = scratch.Take<T>(result);
   taps_ = scratch.Take<const T*>(taps);
-  column_taps_ = scratch.Take<const T*>(plan.column_taps);
+  column_taps_ = scratch.Take<const T*>(plan.tile_taps);
   ring_ = scratch.Take<T>(plan.ring * plan.length * plan.depth);
   ring_rows_ = scratch.Take<int64_t>(plan.ring);
   if (!plan.numbered) return;
@@ -309,8 +322,8 @@ Tile<T>::Tile(const PoolKernels<T>& kernels, const Plan<T>& plan, const Geometry
   phase_numbers_ = scratch.Take<Number>(phases);
   result_numbers_ = scratch.Take<Number>(result);
   ids_ = scratch.Take<Number>(taps);
-  column_ids_ = scratch.Take<Number>(plan.column_taps);
-  column_tap_numbers_ = scratch.Take<const Number*>(plan.column_taps);
+  column_ids_ = scratch.Take<Number>(plan.tile_taps);
+  column_tap_numbers_ = scratch.Take<const Number*>(plan.tile_taps);
 }
 
 template <class T>
@@ -323,15 +336,28 @@ void Tile<T>::Run(const T* x, T* out, int64_t* indices, int64_t depth, int64_t r
   column_begin_ = column_begin;
   column_end_ = column_end;
   StartColumns();
-  for (int64_t o_row = row_begin; o_row < row_end; ++o_row) {
+  const int64_t result_step = (column_end - column_begin) * depth;
+  for (int64_t o_row = row_begin, rows; o_row < row_end; o_row += rows) {
+    rows = AlikeRows(o_row, row_end);
     if (plan_.direct) {
       Direct(o_row);
     } else {
-      MaxOfRows(o_row);
-      MaxOfColumns(o_row);
+      MaxOfRows(o_row, rows);
+      MaxOfColumns(o_row, rows);
     }
-    Finish(o_row);
+    for (int64_t i = 0; i < rows; ++i) {
+      Finish(o_row + i, result_ + i * result_step, result_numbers_ + i * result_step);
+    }
   }
+}
+
+// How many output rows from o_row on go to the kernels together: rows with all their taps.
+template <class T>
+int64_t Tile<T>::AlikeRows(int64_t o_row, int64_t row_end) const {
+  const WindowAxis& axis = g_.rows;
+  const int64_t room = axis.in - 1 - axis.Input(o_row, axis.window - 1);
+  if (axis.First(o_row) < 0 || room < 0) return 1;
+  return std::min({plan_.batch, row_end - o_row, room / axis.stride + 1});
 }
 
 // What all rows of the tile share.
@@ -343,16 +369,19 @@ void Tile<T>::StartColumns() {
   left_ = axis.Input(column_begin_, tap_begin_);
   length_ = (column_end_ - 1 - column_begin_) * axis.stride +
             (tap_end_ - 1 - tap_begin_) * axis.dilation + 1;
+  if (plan_.split) length_ = RoundUp(length_, axis.stride);
   real_begin_ = std::max<int64_t>(0, -left_);
   real_end_ = std::min(length_, axis.in - left_);
-  x_step_ = plan_.gathered ? depth_ : x_strides_.column;
+  x_step_ = plan_.gathered || axis.in == 1 ? depth_ : x_strides_.column;
   std::fill_n(ring_rows_, plan_.ring, -1);
   if (plan_.direct) return;
 
   // Padding never wins: no value is below -inf, and a real -inf has a smaller number.
   const auto pad = [&](auto* row, auto value) {
-    std::fill_n(row, real_begin_ * depth_, value);
-    std::fill_n(row + real_end_ * depth_, (length_ - real_end_) * depth_, value);
+    for (int64_t i = 0; i < plan_.batch; ++i, row += length_ * depth_) {
+      std::fill_n(row, real_begin_ * depth_, value);
+      std::fill_n(row + real_end_ * depth_, (length_ - real_end_) * depth_, value);
+    }
   };
   pad(row_, -std::numeric_limits<T>::infinity());
   if (indices_) {
@@ -360,12 +389,14 @@ void Tile<T>::StartColumns() {
   }
 
   for (int64_t tap = tap_begin_; tap < tap_end_; ++tap) {
-    int64_t offset = (tap - tap_begin_) * axis.dilation;
-    if (plan_.split) offset = offset % axis.stride * PhaseLength() + offset / axis.stride;
-    column_taps_[tap - tap_begin_] = (plan_.split ? phases_ : row_) + offset * depth_;
+    const int64_t column = (tap - tap_begin_) * axis.dilation;
+    const int64_t offset = plan_.split
+                               ? column % axis.stride * PhaseStep() + column / axis.stride * depth_
+                               : column * depth_;
+    column_taps_[tap - tap_begin_] = (plan_.split ? phases_ : row_) + offset;
     if (indices_) {
       column_tap_numbers_[tap - tap_begin_] =
-          (plan_.split ? phase_numbers_ : row_numbers_) + offset * depth_;
+          (plan_.split ? phase_numbers_ : row_numbers_) + offset;
       column_ids_[tap - tap_begin_] = ColumnNumber(tap);
     }
   }
@@ -387,17 +418,20 @@ const T* Tile<T>::RealRow(int64_t h) {
   return copy;
 }
 
-// The maxima of the window's rows, column by column, into row_.
+// The maxima of the window's rows, column by column, into row_; for several output rows alike.
 template <class T>
-void Tile<T>::MaxOfRows(int64_t o_row) {
+void Tile<T>::MaxOfRows(int64_t o_row, int64_t rows) {
   const int64_t first = FirstTap(g_.rows, o_row), count = EndTap(g_.rows, o_row) - first;
   for (int64_t r = 0; r < count; ++r) {
     taps_[r] = RealRow(g_.rows.Input(o_row, first + r));
     if (indices_) ids_[r] = RowNumber(r);
   }
   const size_t columns = real_end_ - real_begin_, depth = depth_;
-  const Runs runs =
-      x_step_ == depth_ ? Runs{1, columns * depth, 0, 0} : Runs{columns, depth, x_step_, depth_};
+  Runs runs{columns, depth, x_step_, depth_, depth_};
+  if (x_step_ == depth_) {
+    const ptrdiff_t step = length_ * depth_;
+    runs = {size_t(rows), columns * depth, g_.rows.stride * x_strides_.row, step, step};
+  }
   T* row = row_ + real_begin_ * depth_;
   if (indices_) {
     kernels_.arg_max(taps_, ids_, count, runs, row, row_numbers_ + real_begin_ * depth_);
@@ -408,18 +442,20 @@ void Tile<T>::MaxOfRows(int64_t o_row) {
 
 // The maxima of the window's columns of row_: the outputs.
 template <class T>
-void Tile<T>::MaxOfColumns(int64_t o_row) {
-  const int64_t stride = g_.columns.stride;
+void Tile<T>::MaxOfColumns(int64_t o_row, int64_t rows) {
+  const int64_t stride = g_.columns.stride, step = ResultStep();
   if (plan_.split) {
-    SplitRow(row_, kernels_.split, phases_);
-    if (indices_) SplitRow(row_numbers_, kernels_.split_numbers, phase_numbers_);
+    SplitRows(rows, row_, kernels_.split, phases_);
+    if (indices_) SplitRows(rows, row_numbers_, kernels_.split_numbers, phase_numbers_);
   }
   const size_t outputs = column_end_ - column_begin_, depth = depth_;
-  const bool near = plan_.split || stride == 1;
-  const int64_t to_step = ResultStep();
-  const Runs runs = near && to_step == depth_
-                        ? Runs{1, outputs * depth, 0, 0}
-                        : Runs{outputs, depth, near ? depth_ : stride * depth_, to_step};
+  const bool near = plan_.split || stride == 1 || outputs == 1;
+  Runs runs{outputs, depth, near ? depth_ : stride * depth_, step, depth_};
+  if (near && step == depth_) {
+    const ptrdiff_t row_step = outputs * depth;
+    runs = {size_t(rows), outputs * depth, plan_.split ? PhaseRowStep() : length_ * depth_,
+            InPlace() ? out_strides_.row : row_step, row_step};
+  }
   const size_t taps = tap_end_ - tap_begin_;
   if (indices_) {
     kernels_.merge_arg_max(column_taps_, column_tap_numbers_, column_ids_, taps, runs,
@@ -429,15 +465,17 @@ void Tile<T>::MaxOfColumns(int64_t o_row) {
   }
 }
 
-// phases[p][i] = row[i·stride + p], each element being the `depth_` channels of a column.
+// phases[p][i] = row[i·stride + p] for rows one after the other, whose length is a multiple of the
+// stride; each element is the `depth_` channels of a column.
 template <class T>
 template <class U>
-void Tile<T>::SplitRow(const U* row, void (*split)(const U*, size_t, U*, U*), U* phases) {
-  const int64_t stride = g_.columns.stride;
-  if (stride == 2 && depth_ == 1) return split(row, length_, phases, phases + PhaseLength());
-  for (int64_t p = 0; p < std::min(stride, length_); ++p) {
-    U* phase = phases + p * PhaseLength() * depth_;
-    for (int64_t w = p; w < length_; w += stride, phase += depth_) {
+void Tile<T>::SplitRows(int64_t rows, const U* row, void (*split)(const U*, size_t, U*, U*),
+                        U* phases) {
+  const int64_t stride = g_.columns.stride, columns = rows * length_;
+  if (stride == 2 && depth_ == 1) return split(row, columns, phases, phases + PhaseStep());
+  for (int64_t p = 0; p < stride; ++p) {
+    U* phase = phases + p * PhaseStep();
+    for (int64_t w = p; w < columns; w += stride, phase += depth_) {
       std::copy_n(row + w * depth_, depth_, phase);
     }
   }
@@ -468,7 +506,8 @@ void Tile<T>::DirectRuns(int64_t o_row, int64_t begin, int64_t end) {
     if (indices_) ids_[count] = RowNumber(r - first_row) + ColumnNumber(s);
     ++count;
   };
-  // Ties go to the first tap: of the rows with indices, else of the columns, as in Separable.
+  // Ties go to the first tap: of the rows with indices, else of the columns, as the separable way
+  // has it.
   if (indices_) {
     for (int64_t r = first_row; r < end_row; ++r) {
       for (int64_t s = first; s < end_tap; ++s) add(r, s);
@@ -480,7 +519,7 @@ void Tile<T>::DirectRuns(int64_t o_row, int64_t begin, int64_t end) {
   }
   const int64_t from = begin - column_begin_;
   const Runs runs{static_cast<size_t>(end - begin), static_cast<size_t>(depth_),
-                  axis.stride * x_step_, ResultStep()};
+                  axis.stride * x_step_, ResultStep(), depth_};
   T* result = ResultRow(o_row) + from * ResultStep();
   if (indices_) {
     kernels_.arg_max(taps_, ids_, count, runs, result, result_numbers_ + from * depth_);
@@ -491,23 +530,27 @@ void Tile<T>::DirectRuns(int64_t o_row, int64_t begin, int64_t end) {
 
 // Results out of scratch, and numbers to indices.
 template <class T>
-void Tile<T>::Finish(int64_t o_row) {
+void Tile<T>::Finish(int64_t o_row, const T* result, const Number* numbers) {
   const int64_t outputs = column_end_ - column_begin_;
   if (!InPlace()) {
     for (int64_t c = 0; c < depth_; ++c) {
       T* out = OutRow(o_row) + c * out_strides_.channel;
-      for (int64_t o = 0; o < outputs; ++o) out[o * out_strides_.column] = result_[o * depth_ + c];
+      for (int64_t o = 0; o < outputs; ++o) out[o * out_strides_.column] = result[o * depth_ + c];
     }
   }
   if (!indices_) return;
   // Where the numbers count from.
   const int64_t row = g_.rows.Input(o_row, FirstTap(g_.rows, o_row)) * g_.columns.in;
   const int64_t origin = row + g_.columns.First(column_begin_), stride = g_.columns.stride;
-  int64_t* index = indices_ + o_row * index_strides_.row + column_begin_ * index_strides_.column;
-  for (int64_t o = 0; o < outputs; ++o, index += index_strides_.column) {
-    const Number* numbers = result_numbers_ + o * depth_;
+  const int64_t step = index_strides_.column;
+  int64_t* index = indices_ + o_row * index_strides_.row + column_begin_ * step;
+  if (depth_ == 1) {
+    for (int64_t o = 0; o < outputs; ++o) index[o * step] = origin + o * stride + numbers[o];
+    return;
+  }
+  for (int64_t o = 0; o < outputs; ++o) {
     for (int64_t c = 0; c < depth_; ++c) {
-      index[c * index_strides_.channel] = origin + o * stride + numbers[c];
+      index[o * step + c * index_strides_.channel] = origin + o * stride + numbers[o * depth_ + c];
     }
   }
 }
