@@ -22,21 +22,13 @@
 #define LANEWISE_CASE_AVX2(...)
 #endif
 
-#define LANEWISE_SELECT(target, ...)         \
-  switch (target) {                          \
-    LANEWISE_CASE_AVX512(__VA_ARGS__)        \
-    LANEWISE_CASE_AVX2(__VA_ARGS__)          \
-    default:                                 \
-      return LANEWISE_BASELINE::__VA_ARGS__; \
+// The last target compiled, whose namespace HWY_NAMESPACE is here, is the baseline.
+#define LANEWISE_SELECT(target, ...)       \
+  switch (target) {                        \
+    LANEWISE_CASE_AVX512(__VA_ARGS__)      \
+    LANEWISE_CASE_AVX2(__VA_ARGS__)        \
+    default:                               \
+      return HWY_NAMESPACE::__VA_ARGS__;   \
   }
-
-// The baseline's namespace: what ActiveTarget() returns where there is nothing better.
-#if HWY_STATIC_TARGET == HWY_SSE4
-#define LANEWISE_BASELINE N_SSE4
-#elif HWY_STATIC_TARGET == HWY_NEON
-#define LANEWISE_BASELINE N_NEON
-#else
-#error "lanewise needs x86-64-v2 or AArch64"
-#endif
 
 #endif  // LANEWISE_KERNELS_SELECT_H_

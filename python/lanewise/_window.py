@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
-from typing import Literal, SupportsIndex, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, SupportsIndex, TypeAlias, TypeVar, cast
+
+import numpy as np
 
 from . import _core
 
 PerAxis: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
 Padding: TypeAlias = str | SupportsIndex | Sequence[SupportsIndex | Sequence[SupportsIndex]]
+
 Layout2d: TypeAlias = Literal["NHWC", "NCHW"]
+_T = TypeVar("_T")
 
 _LAYOUTS = {"NHWC": _core.Layout.NHWC, "NCHW": _core.Layout.NCHW}
 _RULES = {
@@ -29,15 +33,31 @@ def layout_code(op: str, layout: str) -> _core.Layout:
     return code
 
 
+def _integer(value: object) -> int:
+    number = operator.index(value)  # type: ignore[arg-type]  # a TypeError is what we want
+    if abs(number) >= 2**63:
+        raise ValueError("does not fit in 64 bits")
+    return number
+
+
+def _each_axis(value: object, entry: Callable[[object], _T]) -> tuple[_T, _T]:
+    """One value for both spatial axes, or one for each; TypeError or ValueError if neither."""
+    try:
+        both = entry(value)
+    except TypeError:
+        height, width = cast(Iterable[object], value)
+        return entry(height), entry(width)
+    return both, both
+
+
+def _before_after(value: object) -> tuple[int, int]:
+    return _each_axis(value, _integer)
+
+
 def per_axis(op: str, name: str, value: PerAxis) -> tuple[int, int]:
     """An int for both spatial axes, or one int for each."""
-    if type(value) is int:
-        return value, value
     try:
-        if isinstance(value, SupportsIndex):
-            return (both := operator.index(value)), both
-        height, width = value
-        return operator.index(height), operator.index(width)
+        return _each_axis(value, _integer)
     except (TypeError, ValueError):
         raise ValueError(
             f"{op}: {name} is {value!r}, expected an int or one int per spatial axis"
@@ -59,14 +79,12 @@ def padding_code(
             )
         return rule, (0, 0), (0, 0)
     try:
-        if isinstance(padding, SupportsIndex):
-            both = operator.index(padding)
+        if isinstance(padding, SupportsIndex) and not isinstance(padding, np.ndarray):
+            both = _integer(padding)
             return _core.PaddingRule.EXPLICIT, (both, both), (both, both)
-        (top, bottom), (left, right) = (
-            (entry, entry) if isinstance(entry, SupportsIndex) else entry for entry in padding
-        )
-        before = operator.index(top), operator.index(left)
-        return _core.PaddingRule.EXPLICIT, before, (operator.index(bottom), operator.index(right))
+        rows, columns = cast(Iterable[object], padding)
+        (top, bottom), (left, right) = _before_after(rows), _before_after(columns)
+        return _core.PaddingRule.EXPLICIT, (top, left), (bottom, right)
     except (TypeError, ValueError):
         raise ValueError(
             f"{op}: padding is {padding!r}, expected a name, an int, or one int or (before, after) "

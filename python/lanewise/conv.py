@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from . import _core
 from ._array import Array, as_array, output, promoted
-from ._window import Padding, PerAxis, layout_code, padding_code, per_axis
+from ._window import Layout2d, Padding, PerAxis, layout_code, padding_code, per_axis
 
 _ACTIVATIONS = {
     None: _core.Activation.NONE,
@@ -35,7 +35,7 @@ def conv2d(
     padding: Padding = "valid",
     dilation: PerAxis = 1,
     groups: SupportsIndex = 1,
-    layout: str = "NHWC",
+    layout: Layout2d = "NHWC",
     pad_mode: str = "constant",
     flip: bool = False,
     activation: str | None = None,
