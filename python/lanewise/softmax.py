@@ -195,9 +195,7 @@ def log_softmax_backward(
     return out
 
 
-def _forward(
-    op: str, x: ArrayLike, axis: Axis, out: Array | None
-) -> tuple[Array, int, Array]:
+def _forward(op: str, x: ArrayLike, axis: Axis, out: Array | None) -> tuple[Array, int, Array]:
     (x,) = promoted(op, True, x=as_array(op, "x", x))
     index = _axis_index(op, axis, x.ndim)
     others = {} if out is not None and same_elements(out, x) else {"x": x}
@@ -216,8 +214,10 @@ def _backward(
 
 def _axis_index(op: str, axis: Axis, ndim: int) -> int:
     """`axis` counted from the front."""
-    if isinstance(axis, Sequence):
+    if isinstance(axis, (tuple, list)):
         raise NotImplementedError(f"{op}: axis is {axis!r}; more than one axis is not there yet")
+    if not isinstance(axis, SupportsIndex):
+        raise TypeError(f"{op}: axis is {axis!r}, expected an int")
     index = operator.index(axis)
     if not -ndim <= index < ndim:
         raise np.exceptions.AxisError(index, ndim, op)

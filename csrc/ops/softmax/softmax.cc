@@ -242,60 +242,59 @@ class Block {
     if (in_place_[array]) return Address(array, pieces_[0], i);
     if (loaded_[array]) return packed;
     loaded_[array] = Whole();
-    const Operand<T>& operand = p_.operands[array];
-    const auto to = [&](const Piece& piece) {
-      return packed + piece.panel * panel_size_ + piece.lane;
-    };
+    const Operand<T>& from = p_.operands[array];
     if (plan_.nr == 1) {
-      Gather(Address(array, pieces_[0], i), operand.axis_stride, n, packed);
-    } else if (operand.inner_stride == 1) {
-      for (int64_t k = 0; k < n; ++k) {
-        for (int64_t j = 0; j < piece_count_; ++j) {
-          const Piece& piece = pieces_[j];
-          std::copy_n(Address(array, piece, i + k), piece.count, to(piece) + k * plan_.nr);
-        }
-      }
-    } else {
-      for (int64_t j = 0; j < piece_count_; ++j) {
-        const Piece& piece = pieces_[j];
-        const T* from = Address(array, piece, i);
-        for (int64_t lane = 0; lane < piece.count; ++lane) {
-          for (int64_t k = 0; k < n; ++k) {
-            to(piece)[k * plan_.nr + lane] =
-                from[lane * operand.inner_stride + k * operand.axis_stride];
-          }
-        }
-      }
+      Gather(Address(array, pieces_[0], i), from.axis_stride, n, packed);
+      return packed;
     }
+    ForEachPiece(from, n, [&](const Piece& piece, int64_t k, int64_t rows) {
+      const T* source = Address(array, piece, i + k);
+      T* panel = packed + PanelOffset(piece, k);
+      if (from.inner_stride == 1) {
+        p_.kernels.copy(source, from.axis_stride, rows, piece.count, panel, plan_.nr);
+      } else if (from.axis_stride == 1) {
+        p_.kernels.transpose(source, from.inner_stride, piece.count, rows, panel, plan_.nr);
+      } else {
+        for (int64_t r = 0; r < rows; ++r) {
+          Gather(source + r * from.axis_stride, from.inner_stride, piece.count,
+                 panel + r * plan_.nr);
+        }
+      }
+    });
     return packed;
   }
 
   // From Target to elements [i, i + n) of out.
   void Store(int64_t i, int64_t n) {
-    if (in_place_[kOut]) return;
     const Operand<T>& out = p_.operands[kOut];
-    const auto from = [&](const Piece& piece) {
-      return a_ + piece.panel * panel_size_ + piece.lane;
-    };
-    if (plan_.nr == 1) {
-      Scatter(a_, n, Address(kOut, pieces_[0], i), out.axis_stride);
-    } else if (out.inner_stride == 1) {
-      for (int64_t k = 0; k < n; ++k) {
-        for (int64_t j = 0; j < piece_count_; ++j) {
-          const Piece& piece = pieces_[j];
-          std::copy_n(from(piece) + k * plan_.nr, piece.count, Address(kOut, piece, i + k));
+    if (in_place_[kOut]) return;
+    if (plan_.nr == 1) return Scatter(a_, n, Address(kOut, pieces_[0], i), out.axis_stride);
+    ForEachPiece(out, n, [&](const Piece& piece, int64_t k, int64_t rows) {
+      const T* panel = a_ + PanelOffset(piece, k);
+      T* to = Address(kOut, piece, i + k);
+      if (out.inner_stride == 1) {
+        p_.kernels.copy(panel, plan_.nr, rows, piece.count, to, out.axis_stride);
+      } else if (out.axis_stride == 1) {
+        p_.kernels.transpose(panel, plan_.nr, rows, piece.count, to, out.inner_stride);
+      } else {
+        for (int64_t r = 0; r < rows; ++r) {
+          Scatter(panel + r * plan_.nr, piece.count, to + r * out.axis_stride, out.inner_stride);
         }
       }
-    } else {
-      for (int64_t j = 0; j < piece_count_; ++j) {
-        const Piece& piece = pieces_[j];
-        T* to = Address(kOut, piece, i);
-        for (int64_t lane = 0; lane < piece.count; ++lane) {
-          for (int64_t k = 0; k < n; ++k) {
-            to[lane * out.inner_stride + k * out.axis_stride] = from(piece)[k * plan_.nr + lane];
-          }
-        }
-      }
+    });
+  }
+
+  int64_t PanelOffset(const Piece& piece, int64_t k) const {
+    return piece.panel * panel_size_ + piece.lane + k * plan_.nr;
+  }
+
+  // Calls f(piece, k, rows) for n elements of the axis in all pieces of the block: where positions
+  // are neighbours a few elements k … k + rows at a time, so that whole memory pages are used.
+  template <class F>
+  void ForEachPiece(const Operand<T>& operand, int64_t n, const F& f) const {
+    const int64_t step = operand.inner_stride == 1 ? 16 : n;
+    for (int64_t k = 0; k < n; k += step) {
+      for (int64_t j = 0; j < piece_count_; ++j) f(pieces_[j], k, std::min(step, n - k));
     }
   }
 
