@@ -171,20 +171,20 @@ class Block {
   void FindPieces(int64_t begin, int64_t end) {
     const int64_t nr = plan_.nr;
     loaded_[kA] = loaded_[kB] = false;
-    panels_ = CeilDiv(end - begin, nr);
     piece_count_ = 0;
-    p_.positions.ForEachRun(begin, end,
-                            [&](int64_t first, int64_t length, Positions::Offsets offsets) {
-                              for (first -= begin; length > 0;) {
-                                const int64_t count = std::min(nr - first % nr, length);
-                                pieces_[piece_count_++] = {first / nr, first % nr, count, offsets};
-                                first += count;
-                                length -= count;
-                                for (int i = 0; i < p_.arrays; ++i)
-                                  offsets[i] += count * p_.operands[i].inner_stride;
-                              }
-                            });
-    if ((end - begin) % nr == 0) return;
+    int64_t panel = 0, lane = 0;  // counted, since divisions would show in short rows
+    p_.positions.ForEachRun(begin, end, [&](int64_t length, Positions::Offsets offsets) {
+      while (length > 0) {
+        const int64_t count = std::min(nr - lane, length);
+        pieces_[piece_count_++] = {panel, lane, count, offsets};
+        length -= count;
+        lane += count;
+        if (lane == nr) ++panel, lane = 0;
+        for (int i = 0; i < p_.arrays; ++i) offsets[i] += count * p_.operands[i].inner_stride;
+      }
+    });
+    panels_ = panel + (lane > 0);
+    if (lane == 0) return;
     // Lanes that no position fills take part in the arithmetic, so they must hold numbers.
     for (T* packed : {a_, b_}) {
       if (packed == b_ && p_.arrays <= kB) continue;
