@@ -19,8 +19,9 @@ namespace hn = hwy::HWY_NAMESPACE;
 namespace math {  // a name to call them by, since hn::Exp is found for vectors as well
 
 // e^x for every x: NaN for NaN, inf and 0 past the ends, denormals where they are due.
-// Within 1.04 ulp (all float32, 40 million float64, against 80-bit). hn::Exp(NaN) is 0; above the
-// limit its power of two wraps around, at the limit it is inf.
+// hn::Exp(NaN) is 0; above the limit its power of two wraps around, at the limit it is inf.
+// Largest error seen, against 80-bit arithmetic on AVX2 and SSE4: 1.04 ulp (every float32 in
+// [-104.5, -1], samples of 10^7 and more elsewhere and in float64).
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Exp(D d, V x) {
   using T = hn::TFromD<D>;
@@ -29,8 +30,8 @@ HWY_INLINE V Exp(D d, V x) {
   return hn::IfThenElse(hn::Eq(x, x), e, x);
 }
 
-// log(1 + x) for x >= 0 and NaN, within 2.45 ulp (of as many). hn::Log1p takes inf and NaN for
-// large numbers.
+// log(1 + x) for x >= 0 and NaN. hn::Log1p takes inf and NaN for large numbers.
+// Largest error seen, in samples of 10^7 and more: 2.47 ulp.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Log1p(D d, V x) {
   using T = hn::TFromD<D>;
