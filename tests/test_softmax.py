@@ -13,8 +13,8 @@ FORWARD = ["softmax", "log_softmax"]
 BACKWARD = ["softmax_backward", "log_softmax_backward"]
 OPS = FORWARD + BACKWARD
 
-# The kernels' elementary functions in rounding units, one ulp being at most two of them: the largest
-# errors seen (math-inl.h, 1.04 and 2.47 ulp, not proven bounds), rounded up.
+# The kernels' elementary functions in rounding units, one ulp being at most two of them: the
+# largest errors seen (math-inl.h, 1.04 and 2.47 ulp, not proven bounds), rounded up.
 EXP_U = 2 * 1.1
 LOG1P_U = 2 * 2.5
 
