@@ -123,3 +123,37 @@ def pairwise_distances(x, y, metric):
         "manhattan": lambda: difference.sum(-1),
         "chebyshev": lambda: difference.max(-1, initial=0),
     }[metric]()
+
+
+# ------------------------------------------------------------------------------------------ softmax
+
+
+def softmax(x, axis=-1):
+    """exp(x) / Σ exp(x), the maximum taken off first so that nothing overflows."""
+    x = np.asarray(x, np.float64)
+    with np.errstate(invalid="ignore"):
+        e = np.exp(x - x.max(axis, keepdims=True))
+        return e / e.sum(axis, keepdims=True)
+
+
+def log_softmax(x, axis=-1):
+    """log softmax(x); one maximum is left out of the sum, which log1p puts back."""
+    x = np.asarray(x, np.float64)
+    with np.errstate(invalid="ignore"):
+        difference = x - x.max(axis, keepdims=True)
+        e = np.exp(difference)
+    np.put_along_axis(e, np.expand_dims(difference.argmax(axis), axis), 0, axis)
+    e[np.isnan(difference)] = np.nan
+    return difference - np.log1p(e.sum(axis, keepdims=True))
+
+
+def softmax_backward(dy, y, axis=-1):
+    """y·(dy − Σ dy·y)."""
+    dy, y = np.asarray(dy, np.float64), np.asarray(y, np.float64)
+    return y * (dy - (dy * y).sum(axis, keepdims=True))
+
+
+def log_softmax_backward(dy, y, axis=-1):
+    """dy − exp(y)·Σ dy."""
+    dy, y = np.asarray(dy, np.float64), np.asarray(y, np.float64)
+    return dy - np.exp(y) * dy.sum(axis, keepdims=True)

@@ -162,6 +162,11 @@ struct SoftmaxKernels {
   static constexpr size_t kMaxSums = 2;  // partials is [sum][B] or [sum][B][nr]
   size_t partials;                       // B
   size_t nr;
+  // to[r][c] = from[r][c] and to[c][r] = from[r][c] for r < rows, c < columns; no overlap.
+  void (*copy)(const T* from, size_t from_stride, size_t rows, size_t columns, T* to,
+               size_t to_stride);
+  void (*transpose)(const T* from, size_t from_stride, size_t rows, size_t columns, T* to,
+                    size_t to_stride);
   SoftmaxPhases<T> row[kSoftmaxOps], panel[kSoftmaxOps];  // the same bits from either
 };
 

@@ -133,6 +133,12 @@ struct LogSoftmaxBackwardFormula {
   }
 };
 
+// `count` is a multiple of the vector; so short that a call of memset would show.
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE void SetZero(D d, T* p, size_t count) {
+  for (size_t i = 0; i < count; i += hn::Lanes(d)) hn::StoreU(hn::Zero(d), d, p + i);
+}
+
 // -------------------------------------------------------------------------------------------- rows
 
 // Whether a NaN wins here is left open: it comes back in x - max, and the sum then takes it on.
@@ -159,7 +165,7 @@ void RowSum(const T* a, const T* b, size_t n, const T* max, bool first, T* store
   const SoftmaxTag<T> d;
   using V = hn::Vec<decltype(d)>;
   const size_t lanes = hn::Lanes(d);
-  if (first) std::fill_n(partials, F::kSums * kPartials<T>, T(0));
+  if (first) SetZero(d, partials, F::kSums * kPartials<T>);
   const V m = F::kUsesMax ? hn::Set(d, *max) : hn::Zero(d);
 
   size_t i = 0;
@@ -197,25 +203,35 @@ void RowSum(const T* a, const T* b, size_t n, const T* max, bool first, T* store
   }
 }
 
-// The tree p[j] += p[j + half], half = B/2 … 1. The last + 0 turns -0 into 0, so that a sum of
-// zeros does not depend on whether absent elements took part as zeros (rows) or not (panels).
+// The tree p[j] += p[j + half], half = B/2 … 1, down to one lane.
+template <class D, class V>
+HWY_INLINE hn::TFromD<D> SumTree(D d, V v) {
+  using T = hn::TFromD<D>;
+  if constexpr (hn::MaxLanes(d) * sizeof(T) > 16) {
+    const hn::Half<D> half;
+    return SumTree(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+  } else if constexpr (sizeof(T) == 8) {
+    return hn::GetLane(hn::Add(v, hn::Shuffle01(v)));
+  } else {
+    const V two = hn::Add(v, hn::Shuffle1032(v));
+    return hn::GetLane(hn::Add(two, hn::Shuffle2301(two)));
+  }
+}
+
+// The last + 0 turns -0 into 0, so that a sum of zeros does not depend on whether absent elements
+// took part as zeros (here) or not (panels).
 template <class T, class F>
 void RowTotal(size_t, T* partials, T* total) {
+  static_assert(kPartialVectors == 4);
   const SoftmaxTag<T> d;
   using V = hn::Vec<decltype(d)>;
+  const size_t lanes = hn::Lanes(d);
   V sums[F::kSums];
   for (size_t s = 0; s < F::kSums; ++s) {
-    T* p = partials + s * kPartials<T>;
-    size_t half = kPartials<T> / 2;
-    for (; half >= hn::Lanes(d); half /= 2) {
-      for (size_t j = 0; j < half; j += hn::Lanes(d)) {
-        hn::StoreU(hn::Add(hn::LoadU(d, p + j), hn::LoadU(d, p + j + half)), d, p + j);
-      }
-    }
-    for (; half >= 1; half /= 2) {
-      for (size_t j = 0; j < half; ++j) p[j] += p[j + half];
-    }
-    sums[s] = hn::Set(d, p[0] + T(0));
+    const T* p = partials + s * kPartials<T>;
+    const V even = hn::Add(hn::LoadU(d, p), hn::LoadU(d, p + 2 * lanes));
+    const V odd = hn::Add(hn::LoadU(d, p + lanes), hn::LoadU(d, p + 3 * lanes));
+    sums[s] = hn::Set(d, SumTree(d, hn::Add(even, odd)) + T(0));
   }
   *total = hn::GetLane(F::Total(d, sums));
 }
@@ -258,7 +274,7 @@ void PanelSum(const T* a, const T* b, size_t n, const T* max, bool first, T* sto
   const size_t lanes = hn::Lanes(d);
   if (first) {
     for (size_t s = 0; s < F::kSums; ++s) {
-      std::fill_n(partials + s * kSumStride, std::min(n, kPartials<T>) * kNR, T(0));
+      SetZero(d, partials + s * kSumStride, std::min(n, kPartials<T>) * kNR);
     }
   }
   V m[kPanelVectors];
@@ -322,6 +338,71 @@ void PanelApply(const T* a, const T* b, size_t n, const T* max, const T* totals,
   }
 }
 
+// ----------------------------------------------------------------------------------------- packing
+
+// The last vector of a row overlaps the one before.
+template <class T>
+void CopyBlock(const T* from, size_t from_stride, size_t rows, size_t columns, T* to,
+               size_t to_stride) {
+  const SoftmaxTag<T> d;
+  const size_t lanes = hn::Lanes(d);
+  for (size_t r = 0; r < rows; ++r, from += from_stride, to += to_stride) {
+    if (columns < lanes) {
+      for (size_t c = 0; c < columns; ++c) to[c] = from[c];
+      continue;
+    }
+    size_t c = 0;
+    for (; c + lanes < columns; c += lanes) hn::StoreU(hn::LoadU(d, from + c), d, to + c);
+    c = columns - lanes;
+    hn::StoreU(hn::LoadU(d, from + c), d, to + c);
+  }
+}
+
+// The transpose of a square of 16-byte rows.
+HWY_INLINE void TransposeSquare(const float* from, size_t from_stride, float* to,
+                                size_t to_stride) {
+  const hn::FixedTag<float, 4> d;
+  const hn::FixedTag<double, 2> pairs;
+  const auto r0 = hn::LoadU(d, from), r1 = hn::LoadU(d, from + from_stride);
+  const auto r2 = hn::LoadU(d, from + 2 * from_stride), r3 = hn::LoadU(d, from + 3 * from_stride);
+  const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, r0, r1));
+  const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d, r2, r3));
+  const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, r0, r1));
+  const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, r2, r3));
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23)), d, to);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23)), d, to + to_stride);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, high01, high23)), d, to + 2 * to_stride);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23)), d, to + 3 * to_stride);
+}
+
+HWY_INLINE void TransposeSquare(const double* from, size_t from_stride, double* to,
+                                size_t to_stride) {
+  const hn::FixedTag<double, 2> d;
+  const auto r0 = hn::LoadU(d, from), r1 = hn::LoadU(d, from + from_stride);
+  hn::StoreU(hn::InterleaveLower(d, r0, r1), d, to);
+  hn::StoreU(hn::InterleaveUpper(d, r0, r1), d, to + to_stride);
+}
+
+// In squares; the last ones overlap those before them.
+template <class T>
+void TransposeBlock(const T* from, size_t from_stride, size_t rows, size_t columns, T* to,
+                    size_t to_stride) {
+  constexpr size_t kSide = 16 / sizeof(T);
+  if (rows < kSide || columns < kSide) {
+    for (size_t r = 0; r < rows; ++r) {
+      for (size_t c = 0; c < columns; ++c) to[c * to_stride + r] = from[r * from_stride + c];
+    }
+    return;
+  }
+  for (size_t row = 0; row < rows; row += kSide) {
+    const size_t r = std::min(row, rows - kSide);
+    for (size_t column = 0; column < columns; column += kSide) {
+      const size_t c = std::min(column, columns - kSide);
+      TransposeSquare(from + r * from_stride + c, from_stride, to + c * to_stride + r, to_stride);
+    }
+  }
+}
+
 // ------------------------------------------------------------------------------------------- table
 
 template <class T, class F>
@@ -338,6 +419,8 @@ template <class T>
 constexpr SoftmaxKernels<T> kSoftmax{
     kPartials<T>,
     kPanelNR<T>,
+    CopyBlock<T>,
+    TransposeBlock<T>,
     {RowPhases<T, SoftmaxFormula>(), RowPhases<T, LogSoftmaxFormula>(),
      RowPhases<T, SoftmaxBackwardFormula>(), RowPhases<T, LogSoftmaxBackwardFormula>()},
     {PanelPhases<T, SoftmaxFormula>(), PanelPhases<T, LogSoftmaxFormula>(),

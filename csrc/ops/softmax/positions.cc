@@ -42,11 +42,14 @@ Positions::Positions(const TensorView* const* arrays, int count, int axis) {
 
 Positions::Offsets Positions::OffsetsOf(int64_t position) const {
   Offsets offsets{};
-  for (int a = rank_ - 1; a >= 0; --a) {
-    const int64_t at = a == 0 ? position : position % sizes_[a];
+  const auto add = [&](int axis, int64_t at) {
+    for (int i = 0; i < kMaxArrays; ++i) offsets[i] += at * strides_[axis][i];
+  };
+  for (int a = rank_ - 1; a > 0; --a) {
+    add(a, position % sizes_[a]);
     position /= sizes_[a];
-    for (int i = 0; i < kMaxArrays; ++i) offsets[i] += at * strides_[a][i];
   }
+  add(0, position);
   return offsets;
 }
 

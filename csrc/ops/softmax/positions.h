@@ -24,14 +24,15 @@ class Positions {
   // Between neighbours on the innermost axis.
   int64_t inner_stride(int array) const { return strides_[rank_ - 1][array]; }
 
-  // Calls f(first, length, offsets of the first) for the pieces of [begin, end) that lie on one
-  // innermost axis, in order.
+  // Calls f(length, offsets of the first) for the pieces of [begin, end) that lie on one innermost
+  // axis, in order.
   template <class F>
   void ForEachRun(int64_t begin, int64_t end, const F& f) const {
     const int64_t inner = sizes_[rank_ - 1];
     while (begin < end) {
-      const int64_t length = std::min(inner - begin % inner, end - begin);
-      f(begin, length, OffsetsOf(begin));
+      const int64_t at = rank_ == 1 ? begin : begin % inner;
+      const int64_t length = std::min(inner - at, end - begin);
+      f(length, OffsetsOf(begin));
       begin += length;
     }
   }
