@@ -64,9 +64,11 @@ def agreement(
     return bool((difference <= bound).all()), float(difference.max(initial=0))
 
 
-def race(op: str, index: int, workers: list[Worker], turns: int, folder: Path) -> dict[str, dict]:
-    """What became of each contestant: its reply, agreement, and the best time of each turn."""
-    case, found, lanewise = CASES[op][index], {}, None
+def race(
+    op: str, index: int, workers: list[Worker], turns: int, folder: Path
+) -> tuple[dict[str, dict], float]:
+    """What became of each contestant (reply, agreement, best time of each turn), and the roof."""
+    case, found, roof, lanewise = CASES[op][index], {}, 1.0, None
     data = data_of(case)
     for worker in workers:
         found[worker.name] = state = worker.ask(case=index)
@@ -82,6 +84,7 @@ def race(op: str, index: int, workers: list[Worker], turns: int, folder: Path) -
         state["turns"] = []
     runners = [worker for worker in workers if found[worker.name].get("agrees")]
     for _ in range(turns):
+        roof = max(roof, workers[0].ask(roof=True).get("roof", 0.0))
         for worker in runners:
             time.sleep(REST_SECONDS)
             state, reply = found[worker.name], worker.ask(seconds=TURN_SECONDS)
@@ -92,7 +95,7 @@ def race(op: str, index: int, workers: list[Worker], turns: int, folder: Path) -
     for state in found.values():
         if state.get("turns") and "error" not in state:
             state["best"] = min(state["turns"])
-    return found
+    return found, roof
 
 
 def cell(state: dict, lanewise: dict) -> str:
@@ -179,11 +182,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for i in args.cases:
             case = cases[i]
-            found = race(args.op, i, workers, args.turns, Path(folder))
+            found, roof = race(args.op, i, workers, args.turns, Path(folder))
             # The FMA peak is one number for the whole run; the bandwidth depends on the size.
             key = (case.roof, case.dtype if case.roof == "fma" else case.work)
-            now = workers[0].ask(roof=True).get("roof", 0.0)
-            roof = roofs[key] = max(now, roofs.get(key, 0.0)) or float("nan")
+            roof = roofs[key] = max(roof, roofs.get(key, 0.0))
             share = case.work / found["lanewise"].get("best", float("nan")) / roof
             print(table_row(case, found, share, widths), flush=True)
             for name, state in found.items():

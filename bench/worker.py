@@ -23,13 +23,17 @@ for variable in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR"):  # read when a li
 import numpy as np  # noqa: E402
 from cases import CASES, data_of  # noqa: E402
 
+LEAST_CALLS, PATIENCE = 5, 1.0  # that many calls, unless they take longer than so many seconds
+
 
 def turn(call, seconds: float) -> dict:
-    best, calls, end = float("inf"), 0, time.perf_counter() + seconds
-    while not calls or time.perf_counter() < end:
+    best, calls, begin = float("inf"), 0, time.perf_counter()
+    elapsed = 0.0
+    while elapsed < seconds or (calls < LEAST_CALLS and elapsed < PATIENCE):
         start = time.perf_counter()
         result = call()
-        best = min(best, time.perf_counter() - start)
+        end = time.perf_counter()
+        best, elapsed = min(best, end - start), end - begin
         del result  # outside the clock: each library frees its memory in its own way
         calls += 1
     return {"best": best, "calls": calls}
