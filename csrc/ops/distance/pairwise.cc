@@ -141,22 +141,21 @@ class Task {
         out_column_stride_(out_column_stride) {
     const int64_t panels = plan.columns.longest() / plan.nr;
     panels_ = scratch.Take<T>(panels * plan.terms * plan.nr);
-    totals_ = scratch.Take<T>(TotalsPanels(plan) * plan.block * plan.nr);
+    totals_ = scratch.Take<T>(TotalsCount(plan));
     packed_rows_ = scratch.Take<T>(plan.block * plan.terms);
     row_pointers_ = scratch.Take<const T*>(plan.block);
     y_norms_ = scratch.Take<T>(panels * plan.nr);
     x_norms_ = scratch.Take<T>(plan.block + plan.nr);
     norm_panel_ = scratch.Take<T>(plan.terms * plan.nr);
-    finished_ = scratch.Take<T>(plan.block * plan.nr);
+    finished_ = scratch.Take<T>(plan.mr * plan.nr);
   }
 
   static size_t ScratchBytes(const Plan& plan) {
     const int64_t panels = plan.columns.longest() / plan.nr;
-    return Scratch::Bytes<T>(panels * plan.terms * plan.nr) +
-           Scratch::Bytes<T>(TotalsPanels(plan) * plan.block * plan.nr) +
+    return Scratch::Bytes<T>(panels * plan.terms * plan.nr) + Scratch::Bytes<T>(TotalsCount(plan)) +
            Scratch::Bytes<T>(plan.block * plan.terms) + Scratch::Bytes<const T*>(plan.block) +
            Scratch::Bytes<T>(panels * plan.nr) + Scratch::Bytes<T>(plan.block + plan.nr) +
-           Scratch::Bytes<T>(plan.terms * plan.nr) + Scratch::Bytes<T>(plan.block * plan.nr);
+           Scratch::Bytes<T>(plan.terms * plan.nr) + Scratch::Bytes<T>(plan.mr * plan.nr);
   }
 
   void Run(int64_t row_begin, int64_t row_end, int64_t column_begin, int64_t column_end) {
@@ -174,8 +173,13 @@ class Task {
         if (metric_ == Metric::kCosine) RowNorms(i, rows, first, terms);
         const bool last = first + terms == plan_.d;
         for (int64_t p = 0; p < PanelCount(); ++p) {
-          Accumulate(p, rows, first, terms);
-          if (last) Finish(p, i, rows);
+          const int64_t column = column_begin + p * plan_.nr;
+          const int64_t columns = std::min(plan_.nr, column_end - column);
+          for (int64_t row = 0; row < rows; row += plan_.mr) {
+            const Tile tile{p, row, i + row, std::min(plan_.mr, rows - row), column, columns};
+            Accumulate(tile, first, terms);
+            if (last) Finish(tile);
+          }
         }
         first += terms;
       } while (first < plan_.d);
@@ -183,14 +187,21 @@ class Task {
   }
 
  private:
-  // Where all coordinates are packed at once, a panel's totals are finished before the next panel's
-  // begin and one buffer, which stays in L1, serves all panels.
-  static int64_t TotalsPanels(const Plan& plan) {
-    return plan.packed_once ? 1 : plan.columns.longest() / plan.nr;
+  // Up to MR rows by NR columns of the matrix, and where their operands are.
+  struct Tile {
+    int64_t panel, block_row;
+    int64_t row, rows, column, columns;
+  };
+
+  // Where all coordinates are packed at once, a tile is finished before the next begins and one
+  // buffer serves all.
+  static int64_t TotalsCount(const Plan& plan) {
+    return plan.packed_once ? plan.mr * plan.nr : plan.columns.longest() * plan.block;
   }
   int64_t PanelCount() const { return CeilDiv(column_end_ - column_begin_, plan_.nr); }
-  T* Totals(int64_t p) const {
-    return totals_ + (plan_.packed_once ? 0 : p * plan_.block * plan_.nr);
+  T* Totals(const Tile& tile) const {
+    if (plan_.packed_once) return totals_;
+    return totals_ + (tile.panel * plan_.block + tile.block_row) * plan_.nr;
   }
 
   void PackColumns(int64_t first, int64_t terms) {
@@ -230,65 +241,57 @@ class Task {
     }
   }
 
-  void Accumulate(int64_t p, int64_t rows, int64_t first, int64_t terms) {
-    const auto accumulate = kernels_.accumulate[static_cast<int>(TermOf(metric_))];
-    T* totals = Totals(p);
-    if (terms == 0) std::fill_n(totals, rows * plan_.nr, T(0));
-    for (int64_t row = 0; row < rows; row += plan_.mr) {
-      accumulate(row_pointers_ + row, std::min(plan_.mr, rows - row),
-                 panels_ + p * plan_.terms * plan_.nr, terms, totals + row * plan_.nr, first == 0);
+  void Accumulate(const Tile& tile, int64_t first, int64_t terms) {
+    T* totals = Totals(tile);
+    if (terms == 0) std::fill_n(totals, tile.rows * plan_.nr, T(0));
+    kernels_.accumulate[static_cast<int>(TermOf(metric_))](
+        row_pointers_ + tile.block_row, tile.rows, panels_ + tile.panel * plan_.terms * plan_.nr,
+        terms, totals, first == 0);
+  }
+
+  // Totals to results, tile by tile: the roots then overlap the sums of the next tile.
+  void Finish(const Tile& tile) {
+    T* out = out_ + tile.row * out_row_stride_ + tile.column * out_column_stride_;
+    if (out_column_stride_ == 1) return FinishTo(tile, out, out_row_stride_);
+    FinishTo(tile, finished_, plan_.nr);
+    for (int64_t row = 0; row < tile.rows; ++row) {
+      Scatter(finished_ + row * plan_.nr, tile.columns, out + row * out_row_stride_,
+              out_column_stride_);
     }
   }
 
-  // Totals of a panel, for the block of rows from i on, to results.
-  void Finish(int64_t p, int64_t i, int64_t rows) {
-    const int64_t nr = plan_.nr, column = column_begin_ + p * nr;
-    const int64_t count = std::min(nr, column_end_ - column);
-    const T* totals = Totals(p);
-    const T* y_norms = y_norms_ + p * nr;
+  void FinishTo(const Tile& tile, T* out, int64_t stride) {
     const T smallest = SmallestTrusted<T>(plan_.d);
-    T* out = out_ + i * out_row_stride_ + column * out_column_stride_;
-    const bool in_place = out_column_stride_ == 1;
-    T* result = in_place ? out : finished_;
-    const int64_t stride = in_place ? out_row_stride_ : nr;
+    const T* totals = Totals(tile);
+    const T *x_norms = x_norms_ + tile.block_row, *y_norms = y_norms_ + tile.panel * plan_.nr;
     if (metric_ == Metric::kEuclidean) {
-      if (!kernels_.sqrt(totals, rows, count, smallest, result, stride)) {
-        RedoEuclidean(i, rows, column, count, totals, result, stride);
+      if (!kernels_.sqrt(totals, tile.rows, tile.columns, smallest, out, stride)) {
+        Redo(tile, out, stride, ExactEuclidean<T>,
+             [&](int64_t i, int64_t j) { return totals[i * plan_.nr + j]; });
       }
     } else if (metric_ == Metric::kCosine) {
-      if (!kernels_.cosine(totals, rows, count, smallest, x_norms_, y_norms, result, stride)) {
-        RedoCosine(i, rows, column, count, y_norms, result, stride);
+      if (!kernels_.cosine(totals, tile.rows, tile.columns, smallest, x_norms, y_norms, out,
+                           stride)) {
+        Redo(tile, out, stride, ExactCosine<T>, [&](int64_t i, int64_t j) {
+          const T product = x_norms[i] * y_norms[j];
+          const T least = std::min({x_norms[i], y_norms[j], product});
+          return least < smallest ? least : product;
+        });
       }
     } else {
-      kernels_.copy(totals, rows, count, result, stride);
-    }
-    for (int64_t row = 0; row < rows && !in_place; ++row) {
-      Scatter(result + row * nr, count, out + row * out_row_stride_, out_column_stride_);
+      kernels_.copy(totals, tile.rows, tile.columns, out, stride);
     }
   }
 
-  void RedoEuclidean(int64_t i, int64_t rows, int64_t column, int64_t count, const T* totals,
-                     T* result, int64_t stride) {
-    const T smallest = SmallestTrusted<T>(plan_.d);
-    for (int64_t row = 0; row < rows; ++row) {
-      for (int64_t j = 0; j < count; ++j) {
-        const T total = totals[row * plan_.nr + j];
-        if (total < smallest || total > std::numeric_limits<T>::max()) {
-          result[row * stride + j] = ExactEuclidean(x_.row(i + row), y_.row(column + j), plan_.d);
-        }
-      }
-    }
-  }
-
-  void RedoCosine(int64_t i, int64_t rows, int64_t column, int64_t count, const T* y_norms,
-                  T* result, int64_t stride) {
-    const T smallest = SmallestTrusted<T>(plan_.d);
-    for (int64_t row = 0; row < rows; ++row) {
-      for (int64_t j = 0; j < count; ++j) {
-        const T product = x_norms_[row] * y_norms[j];
-        if (std::min({x_norms_[row], y_norms[j], product}) < smallest ||
-            product > std::numeric_limits<T>::max()) {
-          result[row * stride + j] = ExactCosine(x_.row(i + row), y_.row(column + j), plan_.d);
+  // Replaces the results whose squares, as `squares(i, j)` tells, left the range to be trusted.
+  template <class Squares>
+  void Redo(const Tile& tile, T* out, int64_t stride, T (*exact)(Row<T>, Row<T>, int64_t),
+            const Squares& squares) {
+    for (int64_t i = 0; i < tile.rows; ++i) {
+      for (int64_t j = 0; j < tile.columns; ++j) {
+        const T value = squares(i, j);
+        if (value < SmallestTrusted<T>(plan_.d) || value > std::numeric_limits<T>::max()) {
+          out[i * stride + j] = exact(x_.row(tile.row + i), y_.row(tile.column + j), plan_.d);
         }
       }
     }
@@ -303,7 +306,7 @@ class Task {
   int64_t column_begin_ = 0, column_end_ = 0;
   // Scratch.
   T* panels_;       // [panel][k][NR]
-  T* totals_;       // [panel, or one][row of the block][NR]
+  T* totals_;       // [panel][row of the block][NR], or one tile
   T* packed_rows_;  // [row of the block][k], for rows that are not contiguous
   const T** row_pointers_;
   T *y_norms_, *x_norms_;  // squared, for cosine
