@@ -1,6 +1,8 @@
-"""lanewise itself: NHWC as it comes, NCHW, and convolution as the plain ordered sum."""
+"""lanewise itself: NHWC as it comes, NCHW, and with `out=` (no new pages for each result)."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import lanewise as lw
 import numpy as np
@@ -19,14 +21,20 @@ def nhwc(y: np.ndarray) -> np.ndarray:
     return y.transpose(0, 2, 3, 1)
 
 
+def prepared(variant: str, call: Callable[..., np.ndarray]) -> Prepared:
+    """The call as it is, or writing the same array each time."""
+    if variant == "out":
+        out = call()
+        return lambda: call(out=out), np.asarray
+    return call, np.asarray
+
+
 def conv(case: Case, data: Data, variant: str) -> Prepared:
     x, w, options = data["x"], data["w"], dict(case.options)
     if variant == "nchw":
         x, w = planes(x), np.ascontiguousarray(w.transpose(3, 2, 0, 1))
         return lambda: lw.conv2d(x, w, layout="NCHW", **options), nhwc
-    if variant == "direct":
-        options["algorithm"] = "direct"
-    return lambda: lw.conv2d(x, w, **options), np.asarray
+    return prepared(variant, lambda **out: lw.conv2d(x, w, **options, **out))
 
 
 def pool(case: Case, data: Data, variant: str) -> Prepared:
@@ -34,17 +42,19 @@ def pool(case: Case, data: Data, variant: str) -> Prepared:
     if variant == "nchw":
         x = planes(x)
         return lambda: lw.max_pool2d(x, layout="NCHW", **options), nhwc
-    return lambda: lw.max_pool2d(x, **options), np.asarray
+    return prepared(variant, lambda **out: lw.max_pool2d(x, **options, **out))
 
 
 def softmax(case: Case, data: Data, variant: str) -> Prepared:
     if "dy" in data:
-        return lambda: lw.softmax_backward(data["dy"], data["y"], **case.options), np.asarray
-    return lambda: lw.softmax(data["x"], **case.options), np.asarray
+        dy, y = data["dy"], data["y"]
+        return prepared(variant, lambda **out: lw.softmax_backward(dy, y, **case.options, **out))
+    return prepared(variant, lambda **out: lw.softmax(data["x"], **case.options, **out))
 
 
 def distance(case: Case, data: Data, variant: str) -> Prepared:
-    return lambda: lw.pairwise_distances(data["x"], data["y"], **case.options), np.asarray
+    x, y = data["x"], data["y"]
+    return prepared(variant, lambda **out: lw.pairwise_distances(x, y, **case.options, **out))
 
 
 def roof(case: Case) -> float:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, SupportsIndex, TypeAlias, TypeVar, cast
-
-import numpy as np
+from collections.abc import Iterable, Sequence
+from typing import Literal, SupportsIndex, TypeAlias, cast
 
 from . import _core
 
@@ -14,7 +12,6 @@ PerAxis: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
 Padding: TypeAlias = str | SupportsIndex | Sequence[SupportsIndex | Sequence[SupportsIndex]]
 
 Layout2d: TypeAlias = Literal["NHWC", "NCHW"]
-_T = TypeVar("_T")
 
 _LAYOUTS = {"NHWC": _core.Layout.NHWC, "NCHW": _core.Layout.NCHW}
 _RULES = {
@@ -40,24 +37,22 @@ def _integer(value: object) -> int:
     return number
 
 
-def _each_axis(value: object, entry: Callable[[object], _T]) -> tuple[_T, _T]:
-    """One value for both spatial axes, or one for each; TypeError or ValueError if neither."""
+def _pair(value: object) -> tuple[int, int]:
+    """One integer twice, or two integers; TypeError or ValueError if neither."""
     try:
-        both = entry(value)
+        both = _integer(value)
     except TypeError:
-        height, width = cast(Iterable[object], value)
-        return entry(height), entry(width)
+        first, second = cast(Iterable[object], value)
+        return _integer(first), _integer(second)
     return both, both
-
-
-def _before_after(value: object) -> tuple[int, int]:
-    return _each_axis(value, _integer)
 
 
 def per_axis(op: str, name: str, value: PerAxis) -> tuple[int, int]:
     """An int for both spatial axes, or one int for each."""
+    if type(value) is int and -(2**63) < value < 2**63:
+        return value, value
     try:
-        return _each_axis(value, _integer)
+        return _pair(value)
     except (TypeError, ValueError):
         raise ValueError(
             f"{op}: {name} is {value!r}, expected an int or one int per spatial axis"
@@ -79,11 +74,11 @@ def padding_code(
             )
         return rule, (0, 0), (0, 0)
     try:
-        if isinstance(padding, SupportsIndex) and not isinstance(padding, np.ndarray):
-            both = _integer(padding)
-            return _core.PaddingRule.EXPLICIT, (both, both), (both, both)
-        rows, columns = cast(Iterable[object], padding)
-        (top, bottom), (left, right) = _before_after(rows), _before_after(columns)
+        try:
+            rows = columns = cast(object, _integer(padding))
+        except TypeError:
+            rows, columns = cast(Iterable[object], padding)
+        (top, bottom), (left, right) = _pair(rows), _pair(columns)
         return _core.PaddingRule.EXPLICIT, (top, left), (bottom, right)
     except (TypeError, ValueError):
         raise ValueError(

@@ -216,9 +216,10 @@ def _axis_index(op: str, axis: Axis, ndim: int) -> int:
     """`axis` counted from the front."""
     if isinstance(axis, (tuple, list)):
         raise NotImplementedError(f"{op}: axis is {axis!r}; more than one axis is not there yet")
-    if not isinstance(axis, SupportsIndex):
-        raise TypeError(f"{op}: axis is {axis!r}, expected an int")
-    index = operator.index(axis)
+    try:
+        index = operator.index(axis)  # type: ignore[arg-type]  # a TypeError is what we want
+    except TypeError:
+        raise TypeError(f"{op}: axis is {axis!r}, expected an int") from None
     if not -ndim <= index < ndim:
         raise np.exceptions.AxisError(index, ndim, op)
     return index % ndim
