@@ -40,7 +40,6 @@ HWY_INLINE V Log1p(D d, V x) {
   return hn::IfThenElse(hn::Lt(x, infinity), hn::Log1p(d, x), x);
 }
 
-
 }  // namespace math
 }  // namespace HWY_NAMESPACE
 }  // namespace lanewise

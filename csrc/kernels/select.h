@@ -23,12 +23,12 @@
 #endif
 
 // The last target compiled, whose namespace HWY_NAMESPACE is here, is the baseline.
-#define LANEWISE_SELECT(target, ...)       \
-  switch (target) {                        \
-    LANEWISE_CASE_AVX512(__VA_ARGS__)      \
-    LANEWISE_CASE_AVX2(__VA_ARGS__)        \
-    default:                               \
-      return HWY_NAMESPACE::__VA_ARGS__;   \
+#define LANEWISE_SELECT(target, ...)     \
+  switch (target) {                      \
+    LANEWISE_CASE_AVX512(__VA_ARGS__)    \
+    LANEWISE_CASE_AVX2(__VA_ARGS__)      \
+    default:                             \
+      return HWY_NAMESPACE::__VA_ARGS__; \
   }
 
 #endif  // LANEWISE_KERNELS_SELECT_H_
