@@ -13,220 +13,16 @@
 
 #include "kernels/kernels.h"
 #include "lanewise/pool.h"
+#include "ops/pool/plan.h"
 #include "ops/strided.h"
-#include "runtime/cpu.h"
 #include "runtime/error.h"
 #include "runtime/parallel.h"
 
 namespace lanewise {
+namespace pool {
 namespace {
 
 constexpr const char* kOp = "max_pool2d";
-
-// An image's axes, wherever the layout has them.
-struct Strides {
-  int64_t image = 0, row, column, channel;
-
-  Strides(const TensorView& view, Layout layout) {
-    const bool batched = view.rank == 4;
-    const int64_t* s = view.strides + batched;
-    if (batched) image = view.strides[0];
-    row = layout == Layout::kNHWC ? s[0] : s[1];
-    column = layout == Layout::kNHWC ? s[1] : s[2];
-    channel = layout == Layout::kNHWC ? s[2] : s[0];
-  }
-};
-
-struct Geometry {
-  int64_t images, channels;
-  WindowAxis rows, columns;
-};
-
-// Output o's taps that lie in the image are [FirstTap, EndTap).
-int64_t FirstTap(const WindowAxis& axis, int64_t o) {
-  return axis.First(o) >= 0 ? 0 : CeilDiv(-axis.First(o), axis.dilation);
-}
-int64_t EndTap(const WindowAxis& axis, int64_t o) {
-  return std::min(axis.window, CeilDiv(axis.in - axis.First(o), axis.dilation));
-}
-
-int64_t Gcd(int64_t a, int64_t b) { return b == 0 ? a : Gcd(b, a % b); }
-
-// Throws if some output along the axis covers padding only. A window that begins inside begins with
-// a pixel; one that begins before the image may end too early (the first one then does) or, where
-// the dilation is larger than the image, step over it.
-void CheckPixels(const Shape& x, const WindowAxis& axis, const char* name) {
-  const auto fail = [&](int64_t o) {
-    Fail(kOp, ": the window of output ", o, " along the ", name, " holds no pixel of x (shape ",
-         ToString(x), "), only padding: window ", axis.window, ", stride ", axis.stride,
-         ", dilation ", axis.dilation, ", padding (", axis.before, ", ", axis.after, ")");
-  };
-  if (axis.out == 0) return;
-  if (axis.First(axis.out - 1) >= axis.in) fail(axis.out - 1);
-  if (FirstTap(axis, 0) >= axis.window) fail(0);
-  if (axis.dilation <= axis.in) return;
-  // First(o) mod dilation has this period; and it meets at most `in` good values before a bad one.
-  const int64_t period = axis.dilation / Gcd(axis.dilation, axis.stride);
-  for (int64_t o = 0; o < std::min(axis.out, period) && axis.First(o) < 0; ++o) {
-    if (axis.Input(o, FirstTap(axis, o)) >= axis.in) fail(o);
-  }
-}
-
-Geometry Resolve(const Shape& x, const PoolOptions& options) {
-  if (x.size() != 3 && x.size() != 4) {
-    Fail(kOp, ": x has shape ", ToString(x), ", expected 4 axes, or 3 without the batch");
-  }
-  if (options.padding.rule == PaddingRule::kFull) {
-    Fail(kOp, ": padding is 'full', which is for convolution: its windows may hold no pixel");
-  }
-  const bool batched = x.size() == 4, nhwc = options.layout == Layout::kNHWC;
-  const int64_t* sizes = x.data() + batched;
-  const auto axis = [&](int a, int64_t in, const char* name) {
-    const PerAxis<int64_t>& stride = options.stride ? *options.stride : options.window;
-    const WindowAxis resolved =
-        ResolveWindow(kOp, a, in, options.window[a], stride[a], options.dilation[a],
-                      options.padding, options.ceil_mode);
-    CheckPixels(x, resolved, name);
-    return resolved;
-  };
-  return {batched ? x[0] : 1, nhwc ? sizes[2] : sizes[0],
-          axis(0, nhwc ? sizes[0] : sizes[1], "height"),
-          axis(1, nhwc ? sizes[1] : sizes[2], "width")};
-}
-
-// Up to this many taps go to the kernel at once; a larger window is cheap to separate (a 16×16 one
-// at stride 16 costs 288 loads and stores per output instead of 257), and its pointers are fewer.
-constexpr int64_t kMaxDirectTaps = 64;
-
-// Columns of x under `outputs` neighbouring outputs, without those at the ends that are padding to
-// all of them.
-int64_t ColumnsUnder(const WindowAxis& axis, int64_t outputs) {
-  const int64_t between = (outputs - 1) * axis.stride;
-  return std::min(between + axis.dilation * (axis.window - 1) + 1, axis.in + 2 * between);
-}
-
-// Rows of x from the first to the last tap of an output, as far as there are so many.
-int64_t RowsUnder(const WindowAxis& axis) {
-  return std::min(axis.in, axis.dilation * (axis.window - 1) + 1);
-}
-
-// How the problem is cut. Only which of equal ways is taken follows strides, caches and threads.
-template <class T>
-struct Plan {
-  using Number = typename PoolKernels<T>::Number;
-
-  bool numbered;  // with indices
-  bool pixels;    // the channels of a pixel are processed as neighbours; otherwise planes, in turn
-  bool direct;    // otherwise separable
-  bool gathered;  // x's rows are copied first, as neither channels nor columns are neighbours
-  bool split;     // a scratch row is sorted by column modulo stride, to make its runs contiguous
-  int64_t row_taps, column_taps;  // most that one output has in the image
-  int64_t stride;                 // of columns, up to one past the last
-  int64_t ring;                   // gathered rows kept
-  int64_t batch;                  // most output rows of a tile that the kernels take in one call
-  int64_t outputs;                // most output columns of a tile
-  int64_t length;                 // most columns of x under a tile
-  int64_t depth;                  // most channels of a tile
-  int64_t tile_taps;              // most taps of a row that some output of a tile has in the image
-  Split channels{0, 1, 1}, rows{0, 1, 1}, columns{0, 1, 1};
-  double total_ns;
-
-  Plan(const Geometry& g, const Strides& x, bool with_indices, int64_t lanes);
-  size_t ScratchBytes() const;
-
- private:
-  // Loads and stores per output of the two ways.
-  int64_t DirectCost() const { return row_taps * column_taps + 1; }
-  int64_t SeparableCost() const { return stride * (row_taps + 1) + column_taps + 1; }
-  void ChooseWay(const Geometry& g, const Strides& x, int64_t lanes);
-  void ChooseTile(const Geometry& g, int64_t lanes);
-  void ChooseTasks(const Geometry& g, int64_t lanes);
-};
-
-template <class T>
-Plan<T>::Plan(const Geometry& g, const Strides& x, bool with_indices, int64_t lanes)
-    : numbered(with_indices),
-      row_taps(std::min(g.rows.window, g.rows.in)),
-      column_taps(std::min(g.columns.window, g.columns.in)),
-      stride(std::min(g.columns.stride, g.columns.in)) {
-  ChooseWay(g, x, lanes);
-  ChooseTile(g, lanes);
-  ChooseTasks(g, lanes);
-}
-
-template <class T>
-void Plan<T>::ChooseWay(const Geometry& g, const Strides& x, int64_t lanes) {
-  const bool near_channels = x.channel == 1 && g.channels > 1;
-  gathered = !near_channels && x.column != 1 && g.columns.in > 1;
-  pixels =
-      near_channels || (gathered && g.channels > 1 && std::abs(x.channel) < std::abs(x.column));
-  direct = pixels && g.channels >= lanes && row_taps * column_taps <= kMaxDirectTaps &&
-           DirectCost() <= SeparableCost();
-  split = !direct && g.columns.stride > 1 && (pixels ? g.channels : 1) < lanes;
-  ring = gathered ? RowsUnder(g.rows) : 0;
-  batch = 1;
-}
-
-// Scratch within half of L2, but not so little that more than half of a tile's columns belong to
-// its neighbour too, nor less than a vector of channels.
-template <class T>
-void Plan<T>::ChooseTile(const Geometry& g, int64_t lanes) {
-  depth = pixels ? g.channels : 1;
-  outputs = g.columns.out;
-  const int64_t fewest = ColumnsUnder(g.columns, 1) / g.columns.stride + 1;
-  while (true) {
-    if (outputs == 1) split = false;
-    length = RoundUp(ColumnsUnder(g.columns, outputs), split ? g.columns.stride : 1);
-    tile_taps = std::min(g.columns.window, length);
-    if (ScratchBytes() <= Caches().l2 / 2) break;
-    if (outputs > fewest) {
-      outputs = CeilDiv(outputs, 2);
-    } else if (depth > lanes) {
-      depth = RoundUp(CeilDiv(depth, 2), lanes);
-    } else {
-      break;
-    }
-  }
-  // Rows of planes are short: for 28 outputs, calls would take longer than the work. A quarter of
-  // L1 leaves room for the sorted copy and the results.
-  const int64_t row_bytes = length * int64_t{sizeof(T)} * (numbered ? 2 : 1);
-  if (!pixels && !gathered) batch = std::max<int64_t>(1, Caches().l1 / 4 / row_bytes);
-  batch = std::min(batch, g.rows.out);
-}
-
-template <class T>
-void Plan<T>::ChooseTasks(const Geometry& g, int64_t lanes) {
-  // About 0.01 ns per byte loaded or stored, three times as much with indices, and 1 ns per element
-  // gathered.
-  const double results = double(g.rows.out) * double(g.columns.out);
-  const double in_place = 0.01 * sizeof(T) * double(direct ? DirectCost() : SeparableCost());
-  const double plane_ns = results * in_place * (numbered ? 3 : 1) +
-                          (gathered ? double(g.rows.in) * double(g.columns.in) : 0);
-  total_ns = double(g.images) * double(g.channels) * plane_ns;
-
-  // Tasks of 10 µs cost little to hand out. Rows are cut where there are too few tasks otherwise.
-  const int64_t planes = static_cast<int64_t>(std::min(1 + 10e3 / plane_ns, double(g.channels)));
-  channels = pixels ? Split(g.channels, lanes, depth) : Split(g.channels, 1, planes);
-  columns = Split(g.columns.out, 1, outputs);
-  const int64_t threads = ThreadsFor(total_ns);
-  const int64_t bands = CeilDiv(8 * threads, g.images * channels.count * columns.count);
-  rows =
-      Split(g.rows.out, 1, g.rows.out, threads == 1 ? 1 : std::min(bands, CeilDiv(g.rows.out, 4)));
-}
-
-template <class T>
-size_t Plan<T>::ScratchBytes() const {
-  const int64_t row = direct ? 0 : batch * length * depth, phases = split ? row : 0;
-  const int64_t result = batch * outputs * depth, taps = direct ? row_taps * column_taps : row_taps;
-  const size_t numbers = Scratch::Bytes<Number>(row) + Scratch::Bytes<Number>(phases) +
-                         Scratch::Bytes<Number>(result) + Scratch::Bytes<Number>(taps) +
-                         Scratch::Bytes<Number>(tile_taps) +
-                         Scratch::Bytes<const Number*>(tile_taps);
-  return Scratch::Bytes<T>(row) + Scratch::Bytes<T>(phases) + Scratch::Bytes<T>(result) +
-         Scratch::Bytes<const T*>(taps) + Scratch::Bytes<const T*>(tile_taps) +
-         Scratch::Bytes<T>(ring * length * depth) + Scratch::Bytes<int64_t>(ring) +
-         (numbered ? numbers : 0);
-}
 
 // One tile at a time, in one thread's scratch.
 template <class T>
@@ -597,30 +393,31 @@ void Run(const TensorView& x, const Geometry& g, Layout layout, const TensorView
 }
 
 }  // namespace
+}  // namespace pool
 
 Shape MaxPool2dShape(const Shape& x, const PoolOptions& options) {
-  const Geometry g = Resolve(x, options);
+  const pool::Geometry g = pool::Resolve(pool::kOp, x, options);
   Shape out = options.layout == Layout::kNHWC ? Shape{g.rows.out, g.columns.out, g.channels}
                                               : Shape{g.channels, g.rows.out, g.columns.out};
   if (x.size() == 4) out.insert(out.begin(), g.images);
   int64_t elements = 1;
-  for (const int64_t size : out) elements = CheckedProduct(kOp, elements, size);
+  for (const int64_t size : out) elements = CheckedProduct(pool::kOp, elements, size);
   return out;
 }
 
 void MaxPool2d(const TensorView& x, const PoolOptions& options, const TensorView& out,
                const TensorView* indices) {
   const Shape shape = MaxPool2dShape(x.sizes(), options);
-  const Geometry geometry = Resolve(x.sizes(), options);
-  CheckView(kOp, "out", out, x.dtype, shape);
-  if (indices) CheckView(kOp, "indices", *indices, DType::kInt64, shape);
+  const pool::Geometry geometry = pool::Resolve(pool::kOp, x.sizes(), options);
+  CheckView(pool::kOp, "out", out, x.dtype, shape);
+  if (indices) CheckView(pool::kOp, "indices", *indices, DType::kInt64, shape);
   switch (x.dtype) {
     case DType::kFloat32:
-      return Run<float>(x, geometry, options.layout, out, indices);
+      return pool::Run<float>(x, geometry, options.layout, out, indices);
     case DType::kFloat64:
-      return Run<double>(x, geometry, options.layout, out, indices);
+      return pool::Run<double>(x, geometry, options.layout, out, indices);
     default:
-      FailDType(kOp, ": x has dtype ", ToString(x.dtype), ", expected float32 or float64");
+      FailDType(pool::kOp, ": x has dtype ", ToString(x.dtype), ", expected float32 or float64");
   }
 }
 
