@@ -152,3 +152,30 @@ def test_what_the_contract_promises_and_is_not_there_yet_says_so():
         lw.avg_pool2d(X, 2)
     with pytest.raises(AttributeError, match="no attribute 'conv4d'"):
         lw.conv4d  # noqa: B018
+
+
+def test_scratch_is_bounded_by_the_caches_not_by_the_problem():
+    """Strided views of 64 MiB are read in place: no op copies them or needs memory of their size."""
+    code = """
+import resource
+import numpy as np, lanewise as lw
+x = np.ones((1, 1024, 1024, 32), np.float32)[..., ::2]
+out, rows = np.ones((1, 1024, 1024, 16), np.float32), x[0].reshape(-1, 16)
+one, distances = np.ones((1, 1024, 1024, 1), np.float32), np.ones((4, len(rows)), np.float32)
+w = np.ones((3, 3, 16, 1), np.float32)
+nchw, oihw = (0, 3, 1, 2), (3, 2, 0, 1)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+lw.conv2d(x, w, padding=1, out=one)
+lw.conv2d(x.transpose(nchw), w.transpose(oihw), padding=1, layout="NCHW", out=one.transpose(nchw))
+lw.conv2d(x, w.reshape(3, 3, 1, 16), padding=1, groups=16, out=out)
+lw.max_pool2d(x, 3, stride=1, padding=1, out=out)
+for axis in (1, 3):
+    lw.softmax(x, axis=axis, out=out)
+    lw.softmax_backward(x, x, axis=axis, out=out)
+lw.pairwise_distances(rows[:4], rows, out=distances)
+lw.pairwise_distances(rows, rows[:4], out=distances.T)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    result = run(code)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) < 16 << 10  # KiB
