@@ -58,7 +58,8 @@ def test_sweep_of_sizes(simd, rng, metric, dtype):
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize(
-    ("m", "n", "d"), [(70, 50, 9000), (600, 1100, 5), (1, 3000, 64), (3000, 1, 64)]
+    ("m", "n", "d"),
+    [(70, 50, 9000), (13, 20, 50_000), (600, 1100, 5), (1, 3000, 64), (3000, 1, 64)],
 )
 def test_shapes_that_are_cut_in_blocks(simd, rng, metric, m, n, d):
     x, y = rng.normal(size=(m, d)).astype(np.float32), rng.normal(size=(n, d)).astype(np.float32)

@@ -68,57 +68,55 @@ struct MaxTerm {
   }
 };
 
-// MR rows times kDistanceNV vectors of accumulators, kept in registers over a block of terms.
-template <class T, class TermT, size_t MR>
-HWY_INLINE void AccumulateTile(const T* const* rows, const T* HWY_RESTRICT panel, size_t terms,
+// kCount rows times kDistanceNV vectors of accumulators, kept in registers over a block of terms.
+template <class T, class TermT, size_t kCount>
+HWY_INLINE void AccumulateTile(const T* HWY_RESTRICT x, const T* HWY_RESTRICT panel, size_t terms,
                                T* HWY_RESTRICT totals, bool first) {
   const DistanceTag<T> d;
   using V = hn::Vec<decltype(d)>;
   const size_t lanes = hn::Lanes(d), nr = kDistanceNV * lanes;
-  const T* HWY_RESTRICT row[MR];
-  for (size_t i = 0; i < MR; ++i) row[i] = rows[i];
-
-  for (size_t begin = 0; begin < terms; begin += kSumBlock) {
-    const size_t end = std::min(terms, begin + kSumBlock);
-    V sum[MR][kDistanceNV];
-    for (size_t i = 0; i < MR; ++i) {
+  while (true) {
+    const size_t block = std::min(terms, kSumBlock);
+    V sum[kCount][kDistanceNV];
+    for (size_t i = 0; i < kCount; ++i) {
       for (size_t v = 0; v < kDistanceNV; ++v) sum[i][v] = hn::Zero(d);
     }
-    for (size_t k = begin; k < end; ++k) {
-      const V y0 = hn::Load(d, panel + k * nr), y1 = hn::Load(d, panel + k * nr + lanes);
-      for (size_t i = 0; i < MR; ++i) {
-        const V x = hn::Set(d, row[i][k]);
-        sum[i][0] = TermT::Add(d, x, y0, sum[i][0]);
-        sum[i][1] = TermT::Add(d, x, y1, sum[i][1]);
+    for (const T* const end = panel + block * nr; panel != end; panel += nr, x += kDistanceMR) {
+      const V y0 = hn::Load(d, panel), y1 = hn::Load(d, panel + lanes);
+      for (size_t i = 0; i < kCount; ++i) {
+        const V value = hn::Set(d, x[i]);
+        sum[i][0] = TermT::Add(d, value, y0, sum[i][0]);
+        sum[i][1] = TermT::Add(d, value, y1, sum[i][1]);
       }
     }
-    for (size_t i = 0; i < MR; ++i) {
+    for (size_t i = 0; i < kCount; ++i) {
       for (size_t v = 0; v < kDistanceNV; ++v) {
         T* total = totals + i * nr + v * lanes;
         if (!first) sum[i][v] = TermT::Join(d, hn::Load(d, total), sum[i][v]);
         hn::Store(sum[i][v], d, total);
       }
     }
+    terms -= block;
+    if (terms == 0) return;
     first = false;
   }
 }
 
 template <class T, class TermT>
-void Accumulate(const T* const* rows, size_t count, const T* panel, size_t terms, T* totals,
-                bool first) {
+void Accumulate(const T* x, size_t count, const T* panel, size_t terms, T* totals, bool first) {
   switch (count) {
     case 6:
-      return AccumulateTile<T, TermT, 6>(rows, panel, terms, totals, first);
+      return AccumulateTile<T, TermT, 6>(x, panel, terms, totals, first);
     case 5:
-      return AccumulateTile<T, TermT, 5>(rows, panel, terms, totals, first);
+      return AccumulateTile<T, TermT, 5>(x, panel, terms, totals, first);
     case 4:
-      return AccumulateTile<T, TermT, 4>(rows, panel, terms, totals, first);
+      return AccumulateTile<T, TermT, 4>(x, panel, terms, totals, first);
     case 3:
-      return AccumulateTile<T, TermT, 3>(rows, panel, terms, totals, first);
+      return AccumulateTile<T, TermT, 3>(x, panel, terms, totals, first);
     case 2:
-      return AccumulateTile<T, TermT, 2>(rows, panel, terms, totals, first);
+      return AccumulateTile<T, TermT, 2>(x, panel, terms, totals, first);
     default:
-      return AccumulateTile<T, TermT, 1>(rows, panel, terms, totals, first);
+      return AccumulateTile<T, TermT, 1>(x, panel, terms, totals, first);
   }
 }
 

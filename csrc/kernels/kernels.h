@@ -34,11 +34,12 @@ constexpr size_t kSumBlock = 64;
 template <class T>
 struct DistanceKernels {
   size_t mr, nr;
-  // totals[i][j] (row length nr) = or, unless `first`, += the sum over `terms` of rows[i][k]
-  // against panel[k][j], for i < count <= mr and all j < nr. Totals and panel are 64-byte aligned.
-  // Except in a call that is the last for its totals, `terms` is a multiple of kSumBlock.
-  void (*accumulate[kTerms])(const T* const* rows, size_t count, const T* panel, size_t terms,
-                             T* totals, bool first);
+  // totals[i][j] (row length nr) = or, unless `first`, += the sum over k < terms of rows[k][i] (row
+  // length mr) against panel[k][j], for i < count <= mr and all j < nr. Totals and panel are
+  // 64-byte aligned. Except in a call that is the last for its totals, `terms` is a multiple of
+  // kSumBlock.
+  void (*accumulate[kTerms])(const T* rows, size_t count, const T* panel, size_t terms, T* totals,
+                             bool first);
   // norms[j] = or, unless `first`, += Σ_k panel[k][j]², in the order in which accumulate sums.
   void (*square_norms)(const T* panel, size_t terms, T* norms, bool first);
   // Totals of a panel (row length nr) to results, for i < rows and j < n <= nr; out has out_stride

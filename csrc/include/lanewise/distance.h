@@ -29,7 +29,8 @@ Shape PairwiseDistancesShape(const Shape& x, const Shape& y);
 // euclidean distance is below ((64 + d/64)/4 + 2)·eps. Square sums that leave the range in which
 // that holds are computed again, in float64 or scaled, for euclidean and cosine distances.
 // The result does not depend on the strides, the number of threads, or the other rows.
-// Allocates scratch of at most 2·L2 per thread, kept for the thread's next call. Thread-safe.
+// Allocates scratch of at most 2·max(L2, L3 / threads) and 32 MB per thread, kept for the calling
+// thread's next call. Thread-safe.
 void PairwiseDistances(const TensorView& x, const TensorView& y, Metric metric,
                        const TensorView& out);
 
