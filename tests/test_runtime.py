@@ -92,26 +92,44 @@ def test_config_and_show_config(capsys):
         assert str(value if not isinstance(value, list) else ", ".join(value)) in printed
 
 
-def test_two_python_threads_at_once():
-    expected = lw.pairwise_distances(X)
+EVERY_OP = """
+def every_op(x):
+    images = x.reshape(7, 20, 10, 20)
+    return [
+        lw.pairwise_distances(x),
+        lw.conv2d(images, x[:180].reshape(3, 3, 20, 40)),
+        lw.conv2d(images, x[:9, :20].reshape(3, 3, 1, 20), groups=20),
+        lw.max_pool2d(images, 3, stride=1),
+        lw.softmax(images, axis=1),
+        lw.softmax_backward(x, x),
+    ]
+"""
+exec(EVERY_OP)
+
+
+def test_several_python_threads_at_once():
+    expected = every_op(X)  # noqa: F821
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        for result in pool.map(lambda _: lw.pairwise_distances(X), range(40)):
-            np.testing.assert_array_equal(result, expected)
+        for results in pool.map(lambda _: every_op(X), range(40)):  # noqa: F821
+            for result, right in zip(results, expected):
+                np.testing.assert_array_equal(result, right)
 
 
 def test_a_forked_child_computes_the_same_bits():
-    code = """
+    code = f"""
 import os, sys, warnings
 import numpy as np, lanewise as lw
+{EVERY_OP}
 warnings.simplefilter("ignore")  # Python warns of forking with threads, which is the point
 x = np.random.default_rng(0).normal(size=(700, 40))
-expected = lw.pairwise_distances(x)  # starts the team
+expected = every_op(x)  # starts the team
+def same():
+    return all(np.array_equal(a, b) for a, b in zip(every_op(x), expected))
 child = os.fork()
 if child == 0:
-    same = np.array_equal(lw.pairwise_distances(x), expected)
-    os._exit(0 if same else 3)
+    os._exit(0 if same() else 3)
 status = os.waitpid(child, 0)[1]
-assert np.array_equal(lw.pairwise_distances(x), expected)
+assert same()
 sys.exit(os.waitstatus_to_exitcode(status))
 """
     result = run(code)
@@ -155,7 +173,7 @@ def test_what_the_contract_promises_and_is_not_there_yet_says_so():
 
 
 def test_scratch_is_bounded_by_the_caches_not_by_the_problem():
-    """Strided views of 64 MiB are read in place: no op copies them or needs memory of their size."""
+    """Strided views of 64 MiB are read in place: no op copies them or needs as much memory."""
     code = """
 import resource
 import numpy as np, lanewise as lw
