@@ -273,7 +273,7 @@ def test_every_kind_of_view(rng, x_shape, w_shape, options):
     for view in (every_second, reversed_view, misaligned, read_only):
         check(view(x), view(w))
     check(x.astype(">f4"), w.astype(">f4"))
-    check(x.tolist(), w) if expected.dtype == np.float64 else None
+    check(x.tolist(), w)  # becomes float64, in which these sums are exact as well
     broadcast = np.broadcast_to(x[:1, :, :, :1], x_shape)
     np.testing.assert_array_equal(
         lw.conv2d(broadcast, w, **options), lw.conv2d(broadcast.copy(), w, **options)
@@ -394,7 +394,7 @@ def test_bad_out_is_refused_untouched(rng):
     overlapping = np.lib.stride_tricks.as_strided(wide, (1, 6, 6, 4), (0, 8, 4, 4))
     for out, message in [
         (x[:, :6, :6], "overlaps x"),
-        (w.reshape(-1)[:144].reshape(1, 6, 6, 4) if w.size >= 144 else x, "overlaps w"),
+        (w.reshape(1, 6, 6, 4), "overlaps w"),
         (read_only, "read-only"),
         (overlapping, "overlap"),
     ]:

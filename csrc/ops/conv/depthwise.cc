@@ -70,7 +70,7 @@ void RunChannelLanes(const ConvProblem<T>& problem, const ConvKernels<T>& kernel
         const int64_t ih = h.Input(oh, tap / w.window);
         for (int64_t i = 0; i < count; ++i) {
           const int64_t iw = w.Input(ow + i, tap % w.window);
-          const bool inside = ih >= 0 && ih < h.in && iw >= 0 && iw < w.in;
+          const bool inside = Inside(ih, h.in) && Inside(iw, w.in);
           pointer[i] =
               inside ? x + ih * problem.x_strides.h + iw * problem.x_strides.w : zeros.get();
         }
@@ -174,7 +174,7 @@ void RunPixelLanes(const ConvProblem<T>& problem, const ConvKernels<T>& kernels)
         T* to = strip_of(i, r);
         if (to == strips + (i * h.window + r) * strip) {
           const int64_t ih = h.Input(oh + i, r);
-          if (ih >= 0 && ih < h.in) {
+          if (Inside(ih, h.in)) {
             PackStrip(x + ih * problem.x_strides.h, problem.x_strides.w, w, phases, w.First(ow),
                       phase_length, to);
           } else {

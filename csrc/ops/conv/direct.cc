@@ -207,7 +207,7 @@ class Task {
       const int64_t dh = tap / w.window * h.dilation, dw = tap % w.window * w.dilation;
       for (int64_t i = 0; i < pixel_count_; ++i) {
         const int64_t ih = pixels_[i].ih + dh, iw = pixels_[i].iw + dw;
-        const bool inside = ih >= 0 && ih < h.in && iw >= 0 && iw < w.in;
+        const bool inside = Inside(ih, h.in) && Inside(iw, w.in);
         *pointer++ = inside ? x_ + ih * strides.h + iw * strides.w + block.c_begin : zeros_;
       }
     }

@@ -17,10 +17,6 @@ const T* FilterTap(const ConvProblem<T>& problem, int64_t tap) {
          tap % width * problem.filter_strides.s;
 }
 
-bool Inside(int64_t position, int64_t size) {
-  return static_cast<uint64_t>(position) < static_cast<uint64_t>(size);
-}
-
 // How many of `taps` positions start, start + step, … (step > 0) lie below `limit`.
 int64_t CountBelow(int64_t start, int64_t step, int64_t taps, int64_t limit) {
   return limit <= start ? 0 : std::min(taps, CeilDiv(limit - start, step));

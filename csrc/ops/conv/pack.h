@@ -25,6 +25,11 @@ struct TermBlock {
 // none.
 std::vector<TermBlock> TermBlocks(const ConvShape& shape, int64_t max_terms, int64_t max_taps);
 
+// Whether a position along an axis of `size` is in the image rather than in the padding.
+inline bool Inside(int64_t position, int64_t size) {
+  return static_cast<uint64_t>(position) < static_cast<uint64_t>(size);
+}
+
 // A pixel of the output by its number oh·OW + ow, with the input position of its first tap.
 struct Pixel {
   int64_t oh, ow, ih, iw;
