@@ -392,23 +392,26 @@ void Run(const TensorView& x, const Geometry& g, Layout layout, const TensorView
   });
 }
 
+Shape OutputShape(const Geometry& g, size_t rank, Layout layout) {
+  Shape out = layout == Layout::kNHWC ? Shape{g.rows.out, g.columns.out, g.channels}
+                                      : Shape{g.channels, g.rows.out, g.columns.out};
+  if (rank == 4) out.insert(out.begin(), g.images);
+  int64_t elements = 1;
+  for (const int64_t size : out) elements = CheckedProduct(kOp, elements, size);
+  return out;
+}
+
 }  // namespace
 }  // namespace pool
 
 Shape MaxPool2dShape(const Shape& x, const PoolOptions& options) {
-  const pool::Geometry g = pool::Resolve(pool::kOp, x, options);
-  Shape out = options.layout == Layout::kNHWC ? Shape{g.rows.out, g.columns.out, g.channels}
-                                              : Shape{g.channels, g.rows.out, g.columns.out};
-  if (x.size() == 4) out.insert(out.begin(), g.images);
-  int64_t elements = 1;
-  for (const int64_t size : out) elements = CheckedProduct(pool::kOp, elements, size);
-  return out;
+  return pool::OutputShape(pool::Resolve(pool::kOp, x, options), x.size(), options.layout);
 }
 
 void MaxPool2d(const TensorView& x, const PoolOptions& options, const TensorView& out,
                const TensorView* indices) {
-  const Shape shape = MaxPool2dShape(x.sizes(), options);
   const pool::Geometry geometry = pool::Resolve(pool::kOp, x.sizes(), options);
+  const Shape shape = pool::OutputShape(geometry, x.rank, options.layout);
   CheckView(pool::kOp, "out", out, x.dtype, shape);
   if (indices) CheckView(pool::kOp, "indices", *indices, DType::kInt64, shape);
   switch (x.dtype) {
