@@ -10,6 +10,7 @@
 #include "kernels/conv_finish-inl.h"
 #include "kernels/conv_tile-inl.h"
 #include "kernels/kernels.h"
+#include "kernels/winograd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lanewise {
@@ -62,6 +63,10 @@ template <class T>
 const ConvKernels<T>& ConvKernelsFor(SimdTarget target) {
   LANEWISE_SELECT(target, kConv<T>)
 }
+const WinogradKernels& WinogradKernelsFor(SimdTarget target) {
+  LANEWISE_SELECT(target, kWinograd)
+}
+
 template const ConvKernels<float>& ConvKernelsFor(SimdTarget);
 template const ConvKernels<double>& ConvKernelsFor(SimdTarget);
 template const ConvKernels<int32_t>& ConvKernelsFor(SimdTarget);

@@ -72,6 +72,9 @@ void RunDirect(const ConvProblem<T>& problem);
 template <class T>
 void RunDepthwise(const ConvProblem<T>& problem);
 
+// Another sum, for 3×3 filters with stride 1: F(4×4, 3×3).
+void RunWinograd(const ConvProblem<float>& problem);
+
 }  // namespace lanewise
 
 #endif  // LANEWISE_OPS_CONV_PROBLEM_H_

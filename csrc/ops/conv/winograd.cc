@@ -1,0 +1,332 @@
+// Winograd's F(4×4, 3×3) for 3×3 filters with stride 1: kernels/winograd-inl.h has the formulas.
+//
+//   task               a rectangle of tiles of 4×4 outputs, small enough for V and M to stay in L2
+//     V = Bᵀ·d·B       [36][tile][channel], from pixels in place or, where these are not neighbouring
+//                      float32 channels, from a few channels of the rectangle at a time, copied
+//     panel            NR output channels
+//       M = U·V        [36][tile][NR], 36 matrix products
+//       Aᵀ·M·A         bias, activation, store
+//
+// U, the transformed filters, is [panel][36][channel][NR]. The sum over channels is one chain of
+// multiply-adds, so how tiles are grouped changes no bit.
+#include <algorithm>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "ops/conv/epilogue.h"
+#include "ops/conv/pack.h"
+#include "ops/strided.h"
+#include "runtime/buffer.h"
+#include "runtime/cpu.h"
+#include "runtime/parallel.h"
+
+namespace lanewise {
+namespace {
+
+constexpr int64_t kTile = 4, kInput = 6, kElements = kInput * kInput;
+constexpr double kFlopsPerNs = 40;
+
+// How the tiles of an image are grouped. Only speed depends on it.
+struct Plan {
+  int64_t mr, nr;
+  int64_t panels;  // of output channels
+  int64_t depth;   // distance of V's tiles: the channels, to a whole number of vectors, and one
+                   // vector more, so that tiles do not share an L1 set
+  Split rows, columns;  // of tiles
+  bool in_place;
+  int64_t chunk;  // channels copied at a time
+  double total_ns;
+
+  int64_t tiles() const { return rows.longest() * columns.longest(); }
+};
+
+Plan MakePlan(const ConvProblem<float>& problem, const ConvKernels<float>& kernels) {
+  const ConvShape& shape = problem.shape;
+  const int64_t mr = kernels.mr, nr = kernels.nr;
+  const int64_t depth = RoundUp(shape.group_c, nr) + nr;
+  const int64_t tile_rows = CeilDiv(shape.h.out, kTile), tile_columns = CeilDiv(shape.w.out, kTile);
+  // V and M of a tile take 36·(C + NR) floats; three quarters of L2 leave room for U's panels.
+  const int64_t most = std::max<int64_t>(
+      mr, int64_t(Caches().l2) * 3 / 4 / int64_t{sizeof(float)} / (kElements * (depth + nr)));
+  const double total_ns = problem.flops() / 4 / kFlopsPerNs;
+  const int64_t threads = ThreadsFor(total_ns);
+  const int64_t wanted = threads == 1 ? 1 : CeilDiv(4 * threads, problem.batch);
+  const int64_t tiles =
+      std::clamp<int64_t>(CeilDiv(tile_rows * tile_columns, wanted), std::min(mr, most), most);
+  const Split columns(tile_columns, 1, std::min(tile_columns, tiles));
+  const Split rows(tile_rows, 1, std::max<int64_t>(1, tiles / columns.longest()));
+  const bool in_place = problem.x.native() && problem.x_strides.c == 1;
+  return {mr, nr, CeilDiv(shape.group_k, nr), depth, rows, columns, in_place, 2 * nr, total_ns};
+}
+
+// [panel][36][channel][NR], zeros past the last filter.
+Buffer<float> TransformFilters(const ConvProblem<float>& problem, const WinogradKernels& kernels,
+                               const Plan& plan) {
+  const ConvShape& shape = problem.shape;
+  const FilterStrides& strides = problem.filter_strides;
+  const int64_t nr = plan.nr, c_count = shape.group_c, panels = plan.panels;
+  const int64_t groups = problem.banks * shape.groups;
+  Buffer<float> u(groups * panels * kElements * c_count * nr);
+  // Channels are cut as well, for layers of few filters.
+  const Split channels(c_count, 1, 64);
+  const double ns = 40.0 * double(groups * panels) * double(c_count);
+  const Work work{groups * panels * channels.count, ns, Scratch::Bytes<float>(9 * nr)};
+  ParallelFor(work, [&](int64_t index, Scratch scratch) {
+    float* const taps = scratch.Take<float>(9 * nr);
+    const int64_t panel = index / channels.count, piece = index % channels.count;
+    const int64_t group = panel / panels, k = panel % panels * nr;
+    const int64_t n = std::min(nr, shape.group_k - k);
+    std::fill_n(taps, 9 * nr, 0.0f);
+    const Source<float> filters =
+        problem.filter + (group / shape.groups * strides.n + group % shape.groups * strides.g +
+                          k * strides.k);
+    for (int64_t c = channels.begin(piece); c < channels.end(piece); ++c) {
+      for (int64_t tap = 0; tap < 9; ++tap) {
+        (filters + (tap / 3 * strides.r + tap % 3 * strides.s + c * strides.c))
+            .Read(strides.k, n, taps + tap * nr);
+      }
+      kernels.filter(taps, nr, nr, u.get() + (panel * kElements * c_count + c) * nr,
+                     c_count * nr);
+    }
+  });
+  return u;
+}
+
+class Task {
+ public:
+  Task(const ConvProblem<float>& problem, const Plan& plan, const ConvKernels<float>& conv,
+       const WinogradKernels& winograd, const float* u, uint8_t* doubted, Scratch scratch)
+      : problem_(problem), plan_(plan), conv_(conv), winograd_(winograd), u_(u), doubted_(doubted) {
+    v_ = scratch.Take<float>(VCount(plan));
+    m_ = scratch.Take<float>(MCount(plan));
+    pixels_ = scratch.Take<const float*>(kElements);
+    rows_ = scratch.Take<const float*>(plan.mr);
+    copy_ = scratch.Take<float>(CopyCount(plan));
+    zeros_ = scratch.Take<float>(plan.depth);
+    stage_ = scratch.Take<float>(StageCount(plan, problem));
+    std::fill_n(zeros_, plan.depth, 0.0f);
+  }
+
+  static size_t ScratchBytes(const Plan& plan, const ConvProblem<float>& problem) {
+    return Scratch::Bytes<float>(VCount(plan)) + Scratch::Bytes<float>(MCount(plan)) +
+           Scratch::Bytes<const float*>(kElements) + Scratch::Bytes<const float*>(plan.mr) +
+           Scratch::Bytes<float>(CopyCount(plan)) + Scratch::Bytes<float>(plan.depth) +
+           Scratch::Bytes<float>(StageCount(plan, problem));
+  }
+
+  void Run(int64_t image, int64_t group, int64_t row_piece, int64_t column_piece) {
+    const ConvShape& shape = problem_.shape;
+    row_ = plan_.rows.begin(row_piece);
+    column_ = plan_.columns.begin(column_piece);
+    row_count_ = plan_.rows.end(row_piece) - row_;
+    column_count_ = plan_.columns.end(column_piece) - column_;
+    x_ = problem_.x +
+         (image * problem_.x_strides.n + group * shape.group_c * problem_.x_strides.c);
+    if (plan_.in_place) {
+      TransformInPlace();
+    } else {
+      TransformCopies();
+    }
+    const float* u = u_ + (problem_.bank(image) * shape.groups + group) * plan_.panels * kElements *
+                              shape.group_c * plan_.nr;
+    for (int64_t panel = 0; panel < plan_.panels; ++panel) {
+      Multiply(u + panel * kElements * shape.group_c * plan_.nr);
+      Finish(image, group * shape.group_k + panel * plan_.nr,
+             std::min(plan_.nr, shape.group_k - panel * plan_.nr));
+    }
+  }
+
+ private:
+  static int64_t VCount(const Plan& plan) { return kElements * plan.tiles() * plan.depth; }
+  static int64_t MCount(const Plan& plan) { return kElements * plan.tiles() * plan.nr; }
+  static int64_t CopyCount(const Plan& plan) {
+    if (plan.in_place) return 0;
+    return (plan.rows.longest() * kTile + 2) * (plan.columns.longest() * kTile + 2) * plan.chunk;
+  }
+  // Results of one panel, where they cannot be stored as they come.
+  static int64_t StageCount(const Plan& plan, const ConvProblem<float>& problem) {
+    return Staged(problem) ? plan.tiles() * kTile * kTile * plan.nr : 0;
+  }
+  static bool Staged(const ConvProblem<float>& problem) {
+    return !problem.out.native() || problem.out_strides.c != 1;
+  }
+  int64_t Tiles() const { return row_count_ * column_count_; }
+  float* V(int64_t tile) const { return v_ + tile * plan_.depth; }
+
+  void TransformInPlace() {
+    const ConvShape& shape = problem_.shape;
+    const ImageStrides& strides = problem_.x_strides;
+    for (int64_t i = 0, tile = 0; i < row_count_; ++i) {
+      for (int64_t j = 0; j < column_count_; ++j, ++tile) {
+        for (int64_t r = 0; r < kInput; ++r) {
+          const int64_t ih = problem_.rows(shape.h.First((row_ + i) * kTile) + r);
+          for (int64_t s = 0; s < kInput; ++s) {
+            const int64_t iw = problem_.columns(shape.w.First((column_ + j) * kTile) + s);
+            const bool zeros = ih == Border::kNone || iw == Border::kNone;
+            pixels_[r * kInput + s] =
+                zeros ? zeros_ : x_.InPlace() + ih * strides.h + iw * strides.w;
+          }
+        }
+        winograd_.input(pixels_, shape.group_c, V(tile), Tiles() * plan_.depth);
+      }
+    }
+  }
+
+  // A few channels of all pixels under the rectangle as [row][column][channel], and their tiles.
+  void TransformCopies() {
+    const int64_t columns = column_count_ * kTile + 2, chunk = plan_.chunk;
+    for (int64_t c = 0; c < problem_.shape.group_c; c += chunk) {
+      const int64_t n = std::min(chunk, problem_.shape.group_c - c);
+      CopyPixels(c, n);
+      for (int64_t i = 0, tile = 0; i < row_count_; ++i) {
+        for (int64_t j = 0; j < column_count_; ++j, ++tile) {
+          const float* first = copy_ + (i * kTile * columns + j * kTile) * chunk;
+          for (int64_t e = 0; e < kElements; ++e) {
+            pixels_[e] = first + (e / kInput * columns + e % kInput) * chunk;
+          }
+          winograd_.input(pixels_, n, V(tile) + c, Tiles() * plan_.depth);
+        }
+      }
+    }
+  }
+
+  void CopyPixels(int64_t c, int64_t n) {
+    const WindowAxis &h = problem_.shape.h, &w = problem_.shape.w;
+    const ImageStrides& strides = problem_.x_strides;
+    const int64_t columns = column_count_ * kTile + 2;
+    float* to = copy_;
+    for (int64_t r = 0; r < row_count_ * kTile + 2; ++r) {
+      const int64_t ih = problem_.rows(h.First(row_ * kTile) + r);
+      for (int64_t s = 0; s < columns; ++s, to += plan_.chunk) {
+        const int64_t iw = problem_.columns(w.First(column_ * kTile) + s);
+        if (ih == Border::kNone || iw == Border::kNone) {
+          std::fill_n(to, n, 0.0f);
+        } else {
+          (x_ + (ih * strides.h + iw * strides.w + c * strides.c)).Read(strides.c, n, to);
+        }
+      }
+    }
+  }
+
+  // M = U·V for one panel of output channels.
+  void Multiply(const float* u) {
+    const int64_t tiles = Tiles(), nr = plan_.nr, c = problem_.shape.group_c;
+    for (int64_t e = 0; e < kElements; ++e) {
+      for (int64_t tile = 0; tile < tiles; tile += plan_.mr) {
+        const int64_t count = std::min(plan_.mr, tiles - tile);
+        for (int64_t i = 0; i < count; ++i) rows_[i] = V(e * tiles + tile + i);
+        conv_.accumulate(rows_, 0, count, 1, c, u + e * c * nr, false, true,
+                         m_ + (e * tiles + tile) * nr);
+      }
+    }
+  }
+
+  // n channels from k on.
+  void Finish(int64_t image, int64_t k, int64_t n) {
+    const ImageStrides& strides = problem_.out_strides;
+    const Sink<float> out = problem_.out + (image * strides.n + k * strides.c);
+    const float* bias = problem_.bias + image * problem_.bias_stride + k;
+    const auto output = winograd_.output[static_cast<int>(problem_.activation)];
+    const int64_t tile_columns = CeilDiv(problem_.shape.w.out, kTile);
+    const int64_t tile_rows = CeilDiv(problem_.shape.h.out, kTile);
+    const bool staged = Staged(problem_);
+    const int64_t stage_row = column_count_ * kTile * plan_.nr;
+    for (int64_t i = 0, tile = 0; i < row_count_; ++i) {
+      for (int64_t j = 0; j < column_count_; ++j, ++tile) {
+        const int64_t oh = (row_ + i) * kTile, ow = (column_ + j) * kTile;
+        const int64_t height = std::min(kTile, problem_.shape.h.out - oh);
+        const int64_t width = std::min(kTile, problem_.shape.w.out - ow);
+        float* to = staged ? stage_ + i * kTile * stage_row + j * kTile * plan_.nr
+                           : (out + (oh * strides.h + ow * strides.w)).InPlace();
+        const bool finite =
+            output(m_ + tile * plan_.nr, Tiles() * plan_.nr, n, bias, to,
+                   staged ? stage_row : strides.h, staged ? plan_.nr : strides.w, height, width);
+        if (!finite) {
+          doubted_[(image * tile_rows + row_ + i) * tile_columns + column_ + j] = 1;
+        }
+      }
+    }
+    if (staged) StoreStage(out, n);
+  }
+
+  void StoreStage(const Sink<float>& out, int64_t n) {
+    const ImageStrides& strides = problem_.out_strides;
+    const int64_t height = std::min(row_count_ * kTile, problem_.shape.h.out - row_ * kTile);
+    const int64_t width = std::min(column_count_ * kTile, problem_.shape.w.out - column_ * kTile);
+    for (int64_t i = 0; i < height; ++i) {
+      const float* from = stage_ + i * column_count_ * kTile * plan_.nr;
+      const Sink<float> row =
+          out + ((row_ * kTile + i) * strides.h + column_ * kTile * strides.w);
+      for (int64_t j = 0; j < width; ++j) {
+        (row + j * strides.w).Write(from + j * plan_.nr, n, strides.c);
+      }
+    }
+  }
+
+  const ConvProblem<float>& problem_;
+  const Plan& plan_;
+  const ConvKernels<float>& conv_;
+  const WinogradKernels& winograd_;
+  const float* const u_;
+  uint8_t* const doubted_;
+  Source<float> x_;
+  int64_t row_ = 0, column_ = 0, row_count_ = 0, column_count_ = 0;  // tiles of the task
+  // Scratch.
+  float *v_, *m_;
+  const float** pixels_;
+  const float** rows_;
+  float *copy_, *zeros_, *stage_;
+};
+
+// Where a transform met an infinity or a NaN, or overflowed, the tile is the ordered sum instead.
+void RedoDoubted(const ConvProblem<float>& problem, const uint8_t* doubted) {
+  const int64_t rows = CeilDiv(problem.shape.h.out, kTile);
+  const int64_t columns = CeilDiv(problem.shape.w.out, kTile);
+  for (int64_t i = 0; i < problem.batch * rows; ++i) {
+    for (int64_t j = 0, n = 0; j < columns; j += std::max<int64_t>(1, n)) {
+      for (n = 0; j + n < columns && doubted[i * columns + j + n]; ++n) {
+      }
+      if (n == 0) continue;
+      const int64_t image = i / rows, oh = i % rows * kTile, ow = j * kTile;
+      ConvProblem<float> part = problem;
+      part.batch = 1;
+      part.banks = 1;
+      part.shape.h.before -= oh;
+      part.shape.w.before -= ow;
+      part.shape.h.out = std::min(kTile, problem.shape.h.out - oh);
+      part.shape.w.out = std::min(n * kTile, problem.shape.w.out - ow);
+      part.x = problem.x + image * problem.x_strides.n;
+      part.filter = problem.filter + problem.bank(image) * problem.filter_strides.n;
+      part.bias = problem.bias + image * problem.bias_stride;
+      part.out = problem.out + (image * problem.out_strides.n + oh * problem.out_strides.h +
+                                ow * problem.out_strides.w);
+      RunDirect(part);
+    }
+  }
+}
+
+}  // namespace
+
+void RunWinograd(const ConvProblem<float>& problem) {
+  const SimdTarget target = ActiveTarget();
+  const auto& conv = ConvKernelsFor<float>(target);
+  const auto& winograd = WinogradKernelsFor(target);
+  const Plan plan = MakePlan(problem, conv);
+  const Buffer<float> u = TransformFilters(problem, winograd, plan);
+  const int64_t tiles = CeilDiv(problem.shape.h.out, kTile) * CeilDiv(problem.shape.w.out, kTile);
+  std::vector<uint8_t> doubted(problem.batch * tiles);
+  const int64_t pieces = plan.rows.count * plan.columns.count;
+  const int64_t per_image = problem.shape.groups * pieces;
+  const Work work{problem.batch * per_image, plan.total_ns, Task::ScratchBytes(plan, problem)};
+  ParallelFor(work, [&](int64_t index, Scratch scratch) {
+    Task task(problem, plan, conv, winograd, u.get(), doubted.data(), scratch);
+    const int64_t piece = index % pieces;
+    task.Run(index / per_image, index % per_image / pieces, piece / plan.columns.count,
+             piece % plan.columns.count);
+  });
+  if (std::find(doubted.begin(), doubted.end(), 1) != doubted.end()) {
+    RedoDoubted(problem, doubted.data());
+  }
+}
+
+}  // namespace lanewise
