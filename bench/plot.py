@@ -67,7 +67,7 @@ def draw(record: dict, path: Path) -> None:
     versions = record["versions"]
     libraries = ", ".join(f"{name} {versions[name]}" for name in STYLES if name in versions)
     figure.suptitle(
-        f"{record['op']}, threads: {record['threads']} of {record['cpu']}, {record['date'][:10]}\n"
+        f"{record['op']} on {record['cpu']}, threads: {record['threads']}, {record['date'][:10]}\n"
         f"{libraries}",
         ha="left",
         x=0.02,
