@@ -1,4 +1,4 @@
-/// \file
+/// @file
 /// The exceptions that ops throw, all of them before the first element of an output is written.
 ///
 /// | exception | when | in Python |

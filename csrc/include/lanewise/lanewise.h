@@ -1,4 +1,4 @@
-/// \file
+/// @file
 /// All of lanewise's C++ API.
 #ifndef LANEWISE_LANEWISE_H_
 #define LANEWISE_LANEWISE_H_

@@ -1,4 +1,4 @@
-/// \file
+/// @file
 /// Process-wide settings: the number of threads and the SIMD target. All functions are thread-safe.
 #ifndef LANEWISE_RUNTIME_H_
 #define LANEWISE_RUNTIME_H_
@@ -13,7 +13,7 @@ namespace lanewise {
 /// maximum for the calling thread, so omp_set_num_threads (and threadpoolctl) limit it too. Results
 /// do not depend on it.
 ///
-/// \throws std::invalid_argument  for n < 1
+/// @throws std::invalid_argument  for n < 1
 void SetNumThreads(int n);
 
 /// The number of threads that a large enough op called by this thread would use.
@@ -23,14 +23,14 @@ int GetNumThreads();
 /// this CPU has, or the one that the environment variable LANEWISE_SIMD names. Results of different
 /// targets may differ in the last bits.
 ///
-/// \param name  "avx512", "avx2", "sse4" or "neon"; an empty name returns to the default
-/// \throws std::invalid_argument  for a name that is unknown or that this CPU or build does not
+/// @param name  "avx512", "avx2", "sse4" or "neon"; an empty name returns to the default
+/// @throws std::invalid_argument  for a name that is unknown or that this CPU or build does not
 /// have
 void SetSimdTarget(const std::string& name);
 
 /// The name of the SIMD target in force.
 ///
-/// \throws std::invalid_argument  if it is LANEWISE_SIMD's, and unknown or not there
+/// @throws std::invalid_argument  if it is LANEWISE_SIMD's, and unknown or not there
 std::string GetSimdTarget();
 
 /// What this build was compiled for and this CPU has, best first.

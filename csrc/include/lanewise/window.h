@@ -1,4 +1,4 @@
-/// \file
+/// @file
 /// The geometry that convolution and pooling share: how a window slides along one spatial axis.
 #ifndef LANEWISE_WINDOW_H_
 #define LANEWISE_WINDOW_H_
@@ -32,6 +32,15 @@ struct Padding {
   PerAxis<int64_t> after{0, 0};               ///< below and to the right, for kExplicit only
 };
 
+/// What lies outside an image of n elements, at position i; np.pad's modes, for any width.
+enum class PadMode : uint8_t {
+  kConstant,   ///< zero
+  kReflect,    ///< mirrored about the border elements: period 2·(n - 1); the one element if n = 1
+  kSymmetric,  ///< mirrored about the border itself: period 2·n
+  kEdge,       ///< the nearest element
+  kWrap,       ///< element i mod n
+};
+
 /// One axis with the padding resolved: output o covers the inputs o·stride - before + t·dilation,
 /// 0 <= t < window, as far as these lie in [0, in).
 struct WindowAxis {
@@ -51,13 +60,13 @@ struct WindowAxis {
 
 /// The padding and the number of outputs along one spatial axis. A pure function.
 ///
-/// \param op         in whose name errors are worded
-/// \param axis       0 height, 1 width: which entry of `padding`, and the axis that errors name
-/// \param in,window,stride,dilation  of this axis
-/// \param padding    of both axes
-/// \param ceil_mode  a last, partial window counts if it starts inside the input or the padding
+/// @param op         in whose name errors are worded
+/// @param axis       0 height, 1 width: which entry of `padding`, and the axis that errors name
+/// @param in,window,stride,dilation  of this axis
+/// @param padding    of both axes
+/// @param ceil_mode  a last, partial window counts if it starts inside the input or the padding
 ///                   before it
-/// \throws std::invalid_argument  for a window, stride or dilation below 1, a negative padding, or
+/// @throws std::invalid_argument  for a window, stride or dilation below 1, a negative padding, or
 ///                   a window that is larger than the padded input
 WindowAxis ResolveWindow(const char* op, int axis, int64_t in, int64_t window, int64_t stride,
                          int64_t dilation, const Padding& padding, bool ceil_mode = false);
