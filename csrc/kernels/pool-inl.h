@@ -1,11 +1,13 @@
-// Maxima over the taps of a window, with or without the place of the maximum. Included once per
-// SIMD target.
+// Maxima and minima over the taps of a window, with or without their places, and sums. Included once
+// per SIMD target.
 #if defined(LANEWISE_KERNELS_POOL_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LANEWISE_KERNELS_POOL_INL_H_
 #undef LANEWISE_KERNELS_POOL_INL_H_
 #else
 #define LANEWISE_KERNELS_POOL_INL_H_
 #endif
+
+#include <type_traits>
 
 #include "hwy/highway.h"
 #include "kernels/kernels.h"
@@ -77,9 +79,45 @@ HWY_INLINE void ForEachVector(const Runs& runs, const Taps& taps) {
   }
 }
 
-// max_t x_t. What Max makes of a NaN differs between targets, so NaNs are counted beside it.
-template <class T>
-struct MaxTaps {
+// What "wins" means, as a rule that each of the kernels below is compiled with. `best` is what won so
+// far; masks say in which lanes x takes its place.
+template <class T, bool kSmallest, bool kOmitNaN>
+struct Rule {
+  using D = PoolTag<T>;
+  using V = hn::Vec<D>;
+  using M = hn::Mask<D>;
+  static constexpr bool kHasNaN = !std::is_integral_v<T>;
+  static constexpr bool kOmits = kOmitNaN;
+
+  // x is better than best, or it is a NaN that wins, or best is a NaN that loses.
+  static HWY_INLINE M Wins(V x, V best) {
+    if constexpr (kHasNaN) {
+      const M no_better = kSmallest ? hn::Ge(x, best) : hn::Le(x, best);  // false with a NaN
+      const V number = kOmitNaN ? x : best;
+      return hn::AndNot(no_better, hn::Eq(number, number));
+    } else {
+      return kSmallest ? hn::Lt(x, best) : hn::Gt(x, best);
+    }
+  }
+
+  // Neither is better. Only asked where x does not win.
+  static HWY_INLINE M Level(V x, V best) {
+    if constexpr (kHasNaN) {
+      return hn::Or(hn::Eq(x, best), hn::And(hn::IsNaN(x), hn::IsNaN(best)));
+    } else {
+      return hn::Eq(x, best);
+    }
+  }
+
+  // The better of two numbers, best if they are equal; what becomes of a NaN differs between
+  // targets.
+  static HWY_INLINE V Better(V x, V best) { return kSmallest ? hn::Min(x, best) : hn::Max(x, best); }
+};
+
+// The winner of x_t. Where NaNs win they are counted beside Max or Min, which treat them
+// differently on each target.
+template <class T, class R>
+struct PickTaps {
   const T* const* src;
   size_t count;
   T* out;
@@ -89,30 +127,37 @@ struct MaxTaps {
     const PoolTag<T> d;
     using Vec = hn::Vec<decltype(d)>;
     const size_t lanes = hn::Lanes(d);
-    Vec largest[V];
+    Vec best[V];
     hn::Mask<decltype(d)> nan[V];
     for (size_t v = 0; v < V; ++v) {
-      largest[v] = access.Load(d, src[0] + at.src + v * lanes);
-      nan[v] = hn::IsNaN(largest[v]);
+      best[v] = access.Load(d, src[0] + at.src + v * lanes);
+      if constexpr (R::kHasNaN) nan[v] = hn::IsNaN(best[v]);
     }
     for (size_t t = 1; t < count; ++t) {
       const T* HWY_RESTRICT tap = src[t] + at.src;
       for (size_t v = 0; v < V; ++v) {
         const Vec x = access.Load(d, tap + v * lanes);
-        largest[v] = hn::Max(x, largest[v]);
-        nan[v] = hn::Or(nan[v], hn::IsNaN(x));
+        if constexpr (R::kOmits) {
+          best[v] = hn::IfThenElse(R::Wins(x, best[v]), x, best[v]);
+        } else {
+          best[v] = R::Better(x, best[v]);
+          if constexpr (R::kHasNaN) nan[v] = hn::Or(nan[v], hn::IsNaN(x));
+        }
       }
     }
     for (size_t v = 0; v < V; ++v) {
-      access.Store(hn::IfThenElse(nan[v], hn::NaN(d), largest[v]), d, out + at.out + v * lanes);
+      if constexpr (R::kHasNaN) {
+        if constexpr (R::kOmits) nan[v] = hn::IsNaN(best[v]);
+        best[v] = hn::IfThenElse(nan[v], hn::NaN(d), best[v]);
+      }
+      access.Store(best[v], d, out + at.out + v * lanes);
     }
   }
 };
 
-// max_t x_t with the id of the first t that has it:
-//   (largest, number) = (x, id) where x > largest, or x is NaN and largest is not.
-template <class T>
-struct ArgMaxTaps {
+// The winner of x_t and the id of the first t that has it.
+template <class T, class R>
+struct ArgTaps {
   const T* const* src;
   const PoolNumber<T>* ids;
   size_t count;
@@ -125,10 +170,10 @@ struct ArgMaxTaps {
     const hn::Rebind<PoolNumber<T>, decltype(d)> dn;
     using Vec = hn::Vec<decltype(d)>;
     const size_t lanes = hn::Lanes(d);
-    Vec largest[V];
+    Vec best[V];
     hn::Vec<decltype(dn)> number[V];
     for (size_t v = 0; v < V; ++v) {
-      largest[v] = access.Load(d, src[0] + at.src + v * lanes);
+      best[v] = access.Load(d, src[0] + at.src + v * lanes);
       number[v] = hn::Set(dn, ids[0]);
     }
     for (size_t t = 1; t < count; ++t) {
@@ -136,21 +181,21 @@ struct ArgMaxTaps {
       const auto id = hn::Set(dn, ids[t]);
       for (size_t v = 0; v < V; ++v) {
         const Vec x = access.Load(d, tap + v * lanes);
-        const auto wins = hn::AndNot(hn::Le(x, largest[v]), hn::Eq(largest[v], largest[v]));
-        largest[v] = hn::IfThenElse(wins, x, largest[v]);
+        const auto wins = R::Wins(x, best[v]);
+        best[v] = hn::IfThenElse(wins, x, best[v]);
         number[v] = hn::IfThenElse(hn::RebindMask(dn, wins), id, number[v]);
       }
     }
     for (size_t v = 0; v < V; ++v) {
-      access.Store(largest[v], d, out + at.out + v * lanes);
+      access.Store(best[v], d, out + at.out + v * lanes);
       access.Store(number[v], dn, numbers + at.number + v * lanes);
     }
   }
 };
 
-// The same for x_t that carry numbers: of equal ones, and of NaNs, the smallest number wins.
-template <class T>
-struct MergeArgMaxTaps {
+// The same for x_t that carry numbers: of level ones the smallest number wins.
+template <class T, class R>
+struct MergeArgTaps {
   const T* const* src;
   const PoolNumber<T>* const* src_numbers;
   const PoolNumber<T>* ids;
@@ -164,43 +209,81 @@ struct MergeArgMaxTaps {
     const hn::Rebind<PoolNumber<T>, decltype(d)> dn;
     const size_t lanes = hn::Lanes(d);
     for (size_t v = 0; v < V; ++v) {
-      auto largest = access.Load(d, src[0] + at.src + v * lanes);
+      auto best = access.Load(d, src[0] + at.src + v * lanes);
       auto number =
           hn::Add(access.Load(dn, src_numbers[0] + at.src + v * lanes), hn::Set(dn, ids[0]));
       for (size_t t = 1; t < count; ++t) {
         const auto x = access.Load(d, src[t] + at.src + v * lanes);
         const auto id =
             hn::Add(access.Load(dn, src_numbers[t] + at.src + v * lanes), hn::Set(dn, ids[t]));
-        const auto larger = hn::AndNot(hn::Le(x, largest), hn::Eq(largest, largest));
-        const auto level = hn::Or(hn::Eq(x, largest), hn::IsNaN(x));
         const auto before = hn::RebindMask(d, hn::Lt(id, number));
-        const auto wins = hn::Or(larger, hn::And(level, before));
-        largest = hn::IfThenElse(wins, x, largest);
+        const auto wins = hn::Or(R::Wins(x, best), hn::And(R::Level(x, best), before));
+        best = hn::IfThenElse(wins, x, best);
         number = hn::IfThenElse(hn::RebindMask(dn, wins), id, number);
       }
-      access.Store(largest, d, out + at.out + v * lanes);
+      access.Store(best, d, out + at.out + v * lanes);
       access.Store(number, dn, numbers + at.number + v * lanes);
     }
   }
 };
 
+// Σ_t x_t, block by block.
 template <class T>
-void Max(const T* const* src, size_t taps, const Runs& runs, T* out) {
-  // 4 vectors: 4 maxima and 4 masks of the 16 registers.
-  ForEachVector<4, T>(runs, MaxTaps<T>{src, taps, out});
+struct SumTaps {
+  const T* const* src;
+  size_t count, first, block;
+  T* out;
+
+  template <size_t V, class Access>
+  HWY_INLINE void Do(Access access, Position at) const {
+    const PoolTag<T> d;
+    using Vec = hn::Vec<decltype(d)>;
+    const size_t lanes = hn::Lanes(d);
+    Vec total[V], part[V];
+    for (size_t v = 0; v < V; ++v) total[v] = hn::Zero(d);
+    for (size_t t = 0, end = first; t < count; end = t + block) {
+      for (size_t v = 0; v < V; ++v) part[v] = hn::Zero(d);
+      for (; t < HWY_MIN(end, count); ++t) {
+        const T* HWY_RESTRICT tap = src[t] + at.src;
+        for (size_t v = 0; v < V; ++v) {
+          part[v] = hn::Add(part[v], access.Load(d, tap + v * lanes));
+        }
+      }
+      for (size_t v = 0; v < V; ++v) total[v] = hn::Add(total[v], part[v]);
+    }
+    for (size_t v = 0; v < V; ++v) access.Store(total[v], d, out + at.out + v * lanes);
+  }
+};
+
+// 4 vectors at a time: 4 winners and 4 masks, or 4 totals and 4 parts, of the 16 registers.
+template <class T, class R>
+void PickOf(const T* const* src, size_t taps, const Runs& runs, T* out) {
+  ForEachVector<4, T>(runs, PickTaps<T, R>{src, taps, out});
+}
+
+template <class T, class R>
+void ArgOf(const T* const* src, const PoolNumber<T>* ids, size_t taps, const Runs& runs, T* out,
+           PoolNumber<T>* numbers) {
+  ForEachVector<4, T>(runs, ArgTaps<T, R>{src, ids, taps, out, numbers});
+}
+
+template <class T, class R>
+void MergeArgOf(const T* const* src, const PoolNumber<T>* const* src_numbers,
+                const PoolNumber<T>* ids, size_t taps, const Runs& runs, T* out,
+                PoolNumber<T>* numbers) {
+  ForEachVector<1, T>(runs, MergeArgTaps<T, R>{src, src_numbers, ids, taps, out, numbers});
 }
 
 template <class T>
-void ArgMax(const T* const* src, const PoolNumber<T>* ids, size_t taps, const Runs& runs, T* out,
-            PoolNumber<T>* numbers) {
-  ForEachVector<4, T>(runs, ArgMaxTaps<T>{src, ids, taps, out, numbers});
+void Sum(const T* const* src, size_t taps, size_t first, size_t block, const Runs& runs, T* out) {
+  ForEachVector<4, T>(runs, SumTaps<T>{src, taps, first, block, out});
 }
 
 template <class T>
-void MergeArgMax(const T* const* src, const PoolNumber<T>* const* src_numbers,
-                 const PoolNumber<T>* ids, size_t taps, const Runs& runs, T* out,
-                 PoolNumber<T>* numbers) {
-  ForEachVector<1, T>(runs, MergeArgMaxTaps<T>{src, src_numbers, ids, taps, out, numbers});
+void Divide(T* values, size_t n, T divisor) {
+  const PoolTag<T> d;
+  MapVectors(d, values, n, values,
+             [&](auto v, size_t) HWY_ATTR { return hn::Div(v, hn::Set(d, divisor)); });
 }
 
 // Also for numbers: T is any element type.
@@ -221,9 +304,35 @@ void Split(const T* row, size_t n, T* even, T* odd) {
   }
 }
 
+template <class T, bool kSmallest, bool kOmitNaN>
+constexpr PickKernels<T> MakePick() {
+  using R = Rule<T, kSmallest, kOmitNaN>;
+  if constexpr (sizeof(T) < 4) {
+    return {PickOf<T, R>, nullptr, nullptr};
+  } else {
+    return {PickOf<T, R>, ArgOf<T, R>, MergeArgOf<T, R>};
+  }
+}
+
 template <class T>
-constexpr PoolKernels<T> kPool = {
-    HWY_MAX_BYTES / sizeof(T), Max<T>, ArgMax<T>, MergeArgMax<T>, Split<T>, Split<PoolNumber<T>>};
+constexpr PoolKernels<T> MakePool() {
+  constexpr bool kOmits = !std::is_integral_v<T>;  // integers have nothing to omit
+  PoolKernels<T> kernels{HWY_MAX_BYTES / sizeof(T),
+                         {MakePick<T, false, false>(), MakePick<T, true, false>(),
+                          MakePick<T, false, kOmits>(), MakePick<T, true, kOmits>()},
+                         Split<T>,
+                         Split<PoolNumber<T>>,
+                         nullptr,
+                         nullptr};
+  if constexpr (!std::is_integral_v<T>) {
+    kernels.sum = Sum<T>;
+    kernels.divide = Divide<T>;
+  }
+  return kernels;
+}
+
+template <class T>
+constexpr PoolKernels<T> kPool = MakePool<T>();
 
 }  // namespace HWY_NAMESPACE
 }  // namespace lanewise
