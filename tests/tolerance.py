@@ -10,7 +10,7 @@ import numpy as np
 
 def u(dtype):
     """The rounding unit: half the gap between 1 and the next number."""
-    return np.finfo(dtype).eps / 2
+    return float(_finfo(dtype).eps) / 2
 
 
 def gamma(n, dtype):
@@ -22,7 +22,15 @@ def gamma(n, dtype):
 
 def tiny(dtype):
     """What underflow can add to one operation: half the smallest denormal."""
-    return np.finfo(dtype).smallest_subnormal / 2
+    return float(_finfo(dtype).smallest_subnormal) / 2
+
+
+def _finfo(dtype):
+    if np.dtype(dtype).name == "bfloat16":  # whose package knows it
+        import ml_dtypes
+
+        return ml_dtypes.finfo(dtype)
+    return np.finfo(dtype)
 
 
 def assert_within(actual, exact, bound):

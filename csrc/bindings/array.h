@@ -15,14 +15,24 @@ namespace lanewise::bindings {
 
 namespace py = pybind11;
 
+// bfloat16 is another package's type: 2 bytes of kind "V" and known by its name.
 inline DType DTypeOfArray(const py::array& array) {
   const char kind = array.dtype().kind();
   const py::ssize_t size = array.itemsize();
-  if (kind == 'f' && size == 4) return DType::kFloat32;
-  if (kind == 'f' && size == 8) return DType::kFloat64;
-  if (kind == 'i' && size == 8) return DType::kInt64;
-  throw DTypeError("lanewise._core: no kernel takes dtype " +
-                   py::str(array.dtype()).cast<std::string>());
+  const auto of_size = [&](DType one, DType two, DType four, DType eight) {
+    return size == 1 ? one : size == 2 ? two : size == 4 ? four : eight;
+  };
+  if (size <= 8 && (size & (size - 1)) == 0) {
+    if (kind == 'f' && size > 1) {
+      return of_size({}, DType::kFloat16, DType::kFloat32, DType::kFloat64);
+    }
+    if (kind == 'i') return of_size(DType::kInt8, DType::kInt16, DType::kInt32, DType::kInt64);
+    if (kind == 'u') return of_size(DType::kUInt8, DType::kUInt16, DType::kUInt32, DType::kUInt64);
+    if (kind == 'b') return DType::kBool;
+  }
+  const std::string name = py::str(array.dtype());
+  if (name == "bfloat16") return DType::kBFloat16;
+  throw DTypeError("lanewise._core: no kernel takes dtype " + name);
 }
 
 // The view borrows the array's memory: keep the array alive as long as the view.

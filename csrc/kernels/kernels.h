@@ -12,6 +12,7 @@
 #include <type_traits>
 
 #include "lanewise/conv.h"
+#include "lanewise/tensor.h"
 #include "runtime/target.h"
 
 namespace lanewise {
@@ -93,6 +94,23 @@ struct ConvKernels {
 
 template <class T>
 const ConvKernels<T>& ConvKernelsFor(SimdTarget target);
+
+// ----------------------------------------------------------------------------------------- convert
+
+// Conversions of neighbours in memory between an element type and the type C that ops compute in
+// (runtime/dtype.h), indexed by DType; null where that is not exact or C is another's.
+template <class C>
+struct ConvertKernels {
+  // to[i] = from[i], i < n.
+  using Read = void (*)(const void* from, size_t n, C* to);
+  Read read[kDTypes];
+  // to[i] = from[i], rounded to nearest even, or an integer's low bits.
+  using Write = void (*)(const C* from, size_t n, void* to);
+  Write write[kDTypes];
+};
+
+template <class C>
+const ConvertKernels<C>& ConvertKernelsFor(SimdTarget target);
 
 // -------------------------------------------------------------------------------------------- pool
 

@@ -11,15 +11,10 @@ std::string ToString(const Shape& shape) {
 }
 
 const char* ToString(DType dtype) {
-  switch (dtype) {
-    case DType::kFloat32:
-      return "float32";
-    case DType::kFloat64:
-      return "float64";
-    case DType::kInt64:
-      return "int64";
-  }
-  return "unknown";
+  constexpr const char* kNames[kDTypes] = {"bool",     "int8",    "uint8",  "int16",  "uint16",
+                                           "int32",    "uint32",  "int64",  "uint64", "float16",
+                                           "bfloat16", "float32", "float64"};
+  return kNames[static_cast<int>(dtype)];
 }
 
 void CheckView(const char* op, const char* name, const TensorView& view, DType dtype,

@@ -25,13 +25,31 @@ def as_array(op: str, name: str, value: ArrayLike) -> Array:
     dtype = array.dtype
     if dtype in _NATIVE and dtype.isnative and array.flags.aligned:
         return array
-    if dtype.name == "bfloat16":
-        raise NotImplementedError(f"{op}: {name} has dtype bfloat16, which is not there yet")
-    if dtype.kind not in "fiub" or dtype.itemsize > 8:
+    if (dtype.kind not in "fiub" or dtype.itemsize > 8) and dtype.name != "bfloat16":
         raise TypeError(f"{op}: {name} has dtype {dtype}, expected real numbers of at most 64 bits")
     if not dtype.isnative or not array.flags.aligned:
         array = array.astype(dtype.newbyteorder("="), order="K")
     return array
+
+
+def result_type(op: str, **arrays: Array) -> np.dtype[Any]:
+    """`np.result_type` of the arrays; what no kernel computes is a TypeError."""
+    dtypes = [a.dtype for a in arrays.values()]
+    dtype = dtypes[0]
+    if dtype in _NATIVE and all(d == dtype for d in dtypes):
+        return dtype
+    try:
+        dtype = np.result_type(*dtypes)
+    except TypeError:
+        seen = " and ".join(f"{name} {a.dtype}" for name, a in arrays.items())
+        raise TypeError(f"{op}: no dtype holds the values of {seen}") from None
+    return dtype
+
+
+def float_result_type(op: str, **arrays: Array) -> np.dtype[Any]:
+    """The same, where integers and bool become float64."""
+    dtype = result_type(op, **arrays)
+    return FLOAT64 if dtype.kind in "iub" else dtype
 
 
 def promoted(op: str, integers: bool, **arrays: Array) -> tuple[Array, ...]:

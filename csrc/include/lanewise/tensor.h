@@ -8,22 +8,54 @@
 
 namespace lanewise {
 
-enum class DType : uint8_t { kFloat32, kFloat64, kInt64 };
+// The element types. What an op makes of each is said beside it.
+enum class DType : uint8_t {
+  kBool,  // one byte, 0 or 1
+  kInt8,
+  kUInt8,
+  kInt16,
+  kUInt16,
+  kInt32,
+  kUInt32,
+  kInt64,
+  kUInt64,
+  kFloat16,   // IEEE 754 binary16
+  kBFloat16,  // the upper half of a binary32
+  kFloat32,
+  kFloat64,
+};
+constexpr int kDTypes = 13;
 
+// Narrow floating-point numbers as they lie in memory; ops compute with them in float32.
+struct Float16 {
+  uint16_t bits;
+};
+struct BFloat16 {
+  uint16_t bits;
+};
+
+// DTypeOf<T>::value for every C++ type that an array may hold.
 template <class T>
 struct DTypeOf;
-template <>
-struct DTypeOf<float> {
-  static constexpr DType value = DType::kFloat32;
+template <DType kDType>
+struct DTypeConstant {
+  static constexpr DType value = kDType;
 };
-template <>
-struct DTypeOf<double> {
-  static constexpr DType value = DType::kFloat64;
-};
-template <>
-struct DTypeOf<int64_t> {
-  static constexpr DType value = DType::kInt64;
-};
+// clang-format off
+template <> struct DTypeOf<bool> : DTypeConstant<DType::kBool> {};
+template <> struct DTypeOf<int8_t> : DTypeConstant<DType::kInt8> {};
+template <> struct DTypeOf<uint8_t> : DTypeConstant<DType::kUInt8> {};
+template <> struct DTypeOf<int16_t> : DTypeConstant<DType::kInt16> {};
+template <> struct DTypeOf<uint16_t> : DTypeConstant<DType::kUInt16> {};
+template <> struct DTypeOf<int32_t> : DTypeConstant<DType::kInt32> {};
+template <> struct DTypeOf<uint32_t> : DTypeConstant<DType::kUInt32> {};
+template <> struct DTypeOf<int64_t> : DTypeConstant<DType::kInt64> {};
+template <> struct DTypeOf<uint64_t> : DTypeConstant<DType::kUInt64> {};
+template <> struct DTypeOf<Float16> : DTypeConstant<DType::kFloat16> {};
+template <> struct DTypeOf<BFloat16> : DTypeConstant<DType::kBFloat16> {};
+template <> struct DTypeOf<float> : DTypeConstant<DType::kFloat32> {};
+template <> struct DTypeOf<double> : DTypeConstant<DType::kFloat64> {};
+// clang-format on
 
 using Shape = std::vector<int64_t>;
 

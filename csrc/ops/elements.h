@@ -1,0 +1,109 @@
+// Memory of any element type, seen as the type C that an op computes in (runtime/dtype.h).
+//
+// Narrow and mixed operands are widened while they are packed, so none is ever copied whole for its
+// type; results are rounded while they are stored.
+#ifndef LANEWISE_OPS_ELEMENTS_H_
+#define LANEWISE_OPS_ELEMENTS_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernels.h"
+#include "ops/strided.h"
+#include "runtime/dtype.h"
+#include "runtime/target.h"
+
+namespace lanewise {
+namespace detail {
+
+constexpr int64_t kConvertChunk = 256;  // elements on the stack, 2 KB at most
+
+// to[i] = the `size` bytes at from + i·stride·size, and back.
+void GatherBytes(const std::byte* from, int64_t stride, int64_t n, int64_t size, std::byte* to);
+void ScatterBytes(const std::byte* from, int64_t n, int64_t size, std::byte* to, int64_t stride);
+
+}  // namespace detail
+
+// An operand. Its type must convert exactly to C.
+template <class C>
+class Source {
+ public:
+  Source() = default;
+  explicit Source(const TensorView& view)
+      : data_(static_cast<const std::byte*>(view.data)),
+        size_(ItemSize(view.dtype)),
+        read_(view.dtype == DTypeOf<C>::value
+                  ? nullptr
+                  : ConvertKernelsFor<C>(ActiveTarget()).read[static_cast<int>(view.dtype)]) {}
+
+  // Whether memory holds C itself.
+  bool native() const { return read_ == nullptr; }
+  const C* InPlace() const { return reinterpret_cast<const C*>(data_); }
+
+  Source operator+(int64_t elements) const {
+    Source moved = *this;
+    moved.data_ += elements * size_;
+    return moved;
+  }
+
+  // to[i] = element i·stride, i < n.
+  void Read(int64_t stride, int64_t n, C* to) const {
+    if (native()) return Gather(InPlace(), stride, n, to);
+    if (stride == 1) return read_(data_, n, to);
+    alignas(8) std::byte chunk[detail::kConvertChunk * 8];
+    for (int64_t i = 0; i < n; i += detail::kConvertChunk) {
+      const int64_t count = std::min(detail::kConvertChunk, n - i);
+      detail::GatherBytes(data_ + i * stride * size_, stride, count, size_, chunk);
+      read_(chunk, count, to + i);
+    }
+  }
+
+ private:
+  const std::byte* data_ = nullptr;
+  int64_t size_ = 0;
+  typename ConvertKernels<C>::Read read_ = nullptr;
+};
+
+// A result. C must be what its type is computed in.
+template <class C>
+class Sink {
+ public:
+  Sink() = default;
+  explicit Sink(const TensorView& view)
+      : data_(static_cast<std::byte*>(view.data)),
+        size_(ItemSize(view.dtype)),
+        write_(view.dtype == DTypeOf<C>::value
+                   ? nullptr
+                   : ConvertKernelsFor<C>(ActiveTarget()).write[static_cast<int>(view.dtype)]) {}
+
+  bool native() const { return write_ == nullptr; }
+  C* InPlace() const { return reinterpret_cast<C*>(data_); }
+
+  Sink operator+(int64_t elements) const {
+    Sink moved = *this;
+    moved.data_ += elements * size_;
+    return moved;
+  }
+
+  // Element i·stride = from[i], i < n.
+  void Write(const C* from, int64_t n, int64_t stride) const {
+    if (native()) return Scatter(from, n, InPlace(), stride);
+    if (stride == 1) return write_(from, n, data_);
+    alignas(8) std::byte chunk[detail::kConvertChunk * 8];
+    for (int64_t i = 0; i < n; i += detail::kConvertChunk) {
+      const int64_t count = std::min(detail::kConvertChunk, n - i);
+      write_(from + i, count, chunk);
+      detail::ScatterBytes(chunk, count, size_, data_ + i * stride * size_, stride);
+    }
+  }
+
+ private:
+  std::byte* data_ = nullptr;
+  int64_t size_ = 0;
+  typename ConvertKernels<C>::Write write_ = nullptr;
+};
+
+}  // namespace lanewise
+
+#endif  // LANEWISE_OPS_ELEMENTS_H_
