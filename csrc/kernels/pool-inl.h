@@ -1,5 +1,5 @@
-// Maxima and minima over the taps of a window, with or without their places, and sums. Included once
-// per SIMD target.
+// Maxima and minima over the taps of a window, with or without their places, and sums. Included
+// once per SIMD target.
 #if defined(LANEWISE_KERNELS_POOL_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LANEWISE_KERNELS_POOL_INL_H_
 #undef LANEWISE_KERNELS_POOL_INL_H_
@@ -79,8 +79,8 @@ HWY_INLINE void ForEachVector(const Runs& runs, const Taps& taps) {
   }
 }
 
-// What "wins" means, as a rule that each of the kernels below is compiled with. `best` is what won so
-// far; masks say in which lanes x takes its place.
+// What "wins" means, as a rule that each of the kernels below is compiled with. `best` is what won
+// so far; masks say in which lanes x takes its place.
 template <class T, bool kSmallest, bool kOmitNaN>
 struct Rule {
   using D = PoolTag<T>;
@@ -111,7 +111,9 @@ struct Rule {
 
   // The better of two numbers, best if they are equal; what becomes of a NaN differs between
   // targets.
-  static HWY_INLINE V Better(V x, V best) { return kSmallest ? hn::Min(x, best) : hn::Max(x, best); }
+  static HWY_INLINE V Better(V x, V best) {
+    return kSmallest ? hn::Min(x, best) : hn::Max(x, best);
+  }
 };
 
 // The winner of x_t. Where NaNs win they are counted beside Max or Min, which treat them

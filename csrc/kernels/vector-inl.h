@@ -18,8 +18,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 // Whether masked loads and stores touch nothing outside the mask: AVX2 has them from 32 bits on.
 template <class T>
-constexpr bool kFaultFreeMasks =
-    HWY_TARGET == HWY_AVX3 || (HWY_TARGET == HWY_AVX2 && sizeof(T) >= 4);
+constexpr bool kFaultFreeMasks = HWY_TARGET == HWY_AVX3 ||
+                                 (HWY_TARGET == HWY_AVX2 && sizeof(T) >= 4);
 
 // The first n lanes of memory, `fill` in the others; touches nothing past p[n-1].
 template <class D, class T = hn::TFromD<D>>
