@@ -11,14 +11,9 @@ from . import _core
 PerAxis: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
 Padding: TypeAlias = str | SupportsIndex | Sequence[SupportsIndex | Sequence[SupportsIndex]]
 
-Layout1d: TypeAlias = Literal["NWC", "NCW"]
 Layout2d: TypeAlias = Literal["NHWC", "NCHW"]
 
-# By the number of spatial axes. The core has channels last or first.
-_LAYOUTS: dict[int, dict[str, _core.Layout]] = {
-    1: {"NWC": _core.Layout.NHWC, "NCW": _core.Layout.NCHW},
-    2: {"NHWC": _core.Layout.NHWC, "NCHW": _core.Layout.NCHW},
-}
+_LAYOUTS = {"NHWC": _core.Layout.NHWC, "NCHW": _core.Layout.NCHW}
 _RULES = {
     "same": _core.PaddingRule.SAME,
     "same_lower": _core.PaddingRule.SAME_LOWER,
@@ -27,12 +22,11 @@ _RULES = {
 _VALID = (_core.PaddingRule.EXPLICIT, (0, 0), (0, 0))
 
 
-def layout_code(op: str, layout: str, axes: int = 2) -> _core.Layout:
-    """The core's name of a layout with so many spatial axes."""
-    code = _LAYOUTS[axes].get(layout)
+def layout_code(op: str, layout: str) -> _core.Layout:
+    """The core's name of a 2-d layout."""
+    code = _LAYOUTS.get(layout)
     if code is None:
-        last, first = _LAYOUTS[axes]
-        raise ValueError(f"{op}: layout is {layout!r}, expected {last!r} or {first!r}")
+        raise ValueError(f"{op}: layout is {layout!r}, expected 'NHWC' or 'NCHW'")
     return code
 
 
@@ -43,30 +37,22 @@ def _integer(value: object) -> int:
     return number
 
 
-def _entries(value: object, axes: int) -> tuple[object, object]:
-    """The first and the last of `axes` entries, which are one and the same where there is one."""
-    entries = tuple(cast(Iterable[object], value))
-    if len(entries) != axes:
-        raise ValueError
-    return entries[0], entries[-1]
-
-
-def _pair(value: object, axes: int = 2) -> tuple[int, int]:
-    """One integer twice, or the first and last of `axes`; TypeError or ValueError if neither."""
+def _pair(value: object) -> tuple[int, int]:
+    """One integer twice, or two integers; TypeError or ValueError if neither."""
     try:
         both = _integer(value)
     except TypeError:
-        first, last = _entries(value, axes)
-        return _integer(first), _integer(last)
+        first, second = cast(Iterable[object], value)
+        return _integer(first), _integer(second)
     return both, both
 
 
-def per_axis(op: str, name: str, value: PerAxis, axes: int = 2) -> tuple[int, int]:
-    """An int for every spatial axis, or one int for each; a single axis is both of the core's."""
+def per_axis(op: str, name: str, value: PerAxis) -> tuple[int, int]:
+    """An int for both spatial axes, or one int for each."""
     if type(value) is int and -(2**63) < value < 2**63:
         return value, value
     try:
-        return _pair(value, axes)
+        return _pair(value)
     except (TypeError, ValueError):
         raise ValueError(
             f"{op}: {name} is {value!r}, expected an int or one int per spatial axis"
@@ -74,7 +60,7 @@ def per_axis(op: str, name: str, value: PerAxis, axes: int = 2) -> tuple[int, in
 
 
 def padding_code(
-    op: str, padding: Padding, axes: int = 2
+    op: str, padding: Padding
 ) -> tuple[_core.PaddingRule, tuple[int, int], tuple[int, int]]:
     """(rule, before, after) of any spelling of a padding."""
     if isinstance(padding, str):
@@ -91,7 +77,7 @@ def padding_code(
         try:
             rows = columns = cast(object, _integer(padding))
         except TypeError:
-            rows, columns = _entries(padding, axes)
+            rows, columns = cast(Iterable[object], padding)
         (top, bottom), (left, right) = _pair(rows), _pair(columns)
         return _core.PaddingRule.EXPLICIT, (top, left), (bottom, right)
     except (TypeError, ValueError):
