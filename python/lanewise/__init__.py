@@ -3,7 +3,7 @@
 from . import _pending
 from ._core import __version__
 from ._runtime import config, get_num_threads, set_num_threads, set_simd_target, show_config
-from .conv import conv2d
+from .conv import conv1d, conv2d, conv_transpose2d
 from .distance import pairwise_distances
 from .pool import (
     avg_pool1d,
@@ -22,7 +22,9 @@ __all__ = [
     "avg_pool1d",
     "avg_pool2d",
     "config",
+    "conv1d",
     "conv2d",
+    "conv_transpose2d",
     "get_num_threads",
     "global_avg_pool2d",
     "global_max_pool2d",

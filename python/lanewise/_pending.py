@@ -7,8 +7,8 @@ from typing import Any, NoReturn
 
 NAMES = frozenset(
     """
-    conv1d conv1d_backward conv2d_algorithm conv2d_backward conv_transpose2d
-    conv_transpose2d_backward pack_filter set_conv_algorithm
+    conv1d_backward conv2d_algorithm conv2d_backward conv_transpose2d_backward
+    pack_filter set_conv_algorithm
     avg_pool2d_backward max_pool2d_backward
     cross_entropy logsumexp softmax_jacobian
     nearest_neighbors paired_distances pairwise_argmin pairwise_distances_backward radius_neighbors

@@ -1,4 +1,4 @@
-/// \file
+/// @file
 /// Pooling: one number for each position of a window that slides over an image or a signal.
 ///
 /// What all of these functions share:
@@ -60,9 +60,9 @@ Shape GlobalAvgPool2dShape(const Shape& x, Layout layout);
 /// Padding never wins. Of zeros of both signs, either may be the maximum's value; where a NaN wins,
 /// the value is a NaN.
 ///
-/// \param x    any element type.
-/// \param out  of x's element type.
-/// \param indices  unless null, int64: h·width + w of the maximum, the first in row-major order of
+/// @param x any element type.
+/// @param out of x's element type.
+/// @param indices unless null, int64: h·width + w of the maximum, the first in row-major order of
 ///     equal ones, and of NaNs that win.
 /// Throws std::invalid_argument, too, for indices of elements of at most 32 bits where a window
 /// spans 2^31 elements or more of a plane.
@@ -79,8 +79,8 @@ void MinPool2d(const TensorView& x, const PoolOptions& options, const TensorView
 /// The sum runs over rows first: sums of 16 rows each, from the first one in the image, are added
 /// in order; then likewise over the window's columns.
 ///
-/// \param x    any element type.
-/// \param out  x's element type, or float64 if that is an integer or bool. float16 and bfloat16
+/// @param x any element type.
+/// @param out x's element type, or float64 if that is an integer or bool. float16 and bfloat16
 ///     are summed in float32 and rounded once.
 void AvgPool2d(const TensorView& x, const PoolOptions& options, const TensorView& out);
 
