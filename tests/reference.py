@@ -143,7 +143,10 @@ def _winners(x, better, nan_policy, *geometry):
     values, indices = np.empty(shape, x.dtype), np.empty(shape, np.int64)
     for i, j in np.ndindex(shape[1:3]):
         h, w = np.meshgrid(rows[i][0], columns[j][0], indexing="ij")
-        best, place = x[:, h.flat[0], w.flat[0]], np.full(shape[::3], h.flat[0] * x.shape[2] + w.flat[0])
+        best, place = (
+            x[:, h.flat[0], w.flat[0]],
+            np.full(shape[::3], h.flat[0] * x.shape[2] + w.flat[0]),
+        )
         for r, s in zip(h.flat[1:], w.flat[1:], strict=True):  # in row-major order
             pixel = x[:, r, s]
             old, new = (best, pixel) if nan_policy == "propagate" else (pixel, best)
@@ -153,16 +156,12 @@ def _winners(x, better, nan_policy, *geometry):
     return values, indices
 
 
-def max_pool2d(
-    x, window, stride, padding, dilation, ceil_mode=False, nan_policy="propagate"
-):
+def max_pool2d(x, window, stride, padding, dilation, ceil_mode=False, nan_policy="propagate"):
     """(values, flat indices) of the maxima of x (N, H, W, C)."""
     return _winners(x, np.greater, nan_policy, window, stride, padding, dilation, ceil_mode)
 
 
-def min_pool2d(
-    x, window, stride, padding, dilation, ceil_mode=False, nan_policy="propagate"
-):
+def min_pool2d(x, window, stride, padding, dilation, ceil_mode=False, nan_policy="propagate"):
     """(values, flat indices) of the minima of x (N, H, W, C)."""
     return _winners(x, np.less, nan_policy, window, stride, padding, dilation, ceil_mode)
 
