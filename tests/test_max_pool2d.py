@@ -355,6 +355,7 @@ def test_windows_taller_than_what_is_taken_at_once(rng, layout, nan_policy):
             options = {"layout": layout, "nan_policy": nan_policy}
             check(same, (window, 3), **options)
             check(same, (window, 2), smallest=True, **options)
+    check(x, (1025, 3), stride=(400, 1), layout=layout, nan_policy=nan_policy)
 
 
 # -------------------------------------------------------------------------------------------- peers
