@@ -22,9 +22,9 @@ TEST_CASE_TEMPLATE("softmax and its gradient along either axis", T, float, doubl
       const TensorView vx(x.data(), {m, n}), vdy(dy.data(), {m, n});
       std::vector<T> y(m * n), log_y(m * n), dx(m * n);
       const TensorView vy(y.data(), {m, n});
-      Softmax(vx, axis, vy);
-      LogSoftmax(vx, axis, TensorView(log_y.data(), {m, n}));
-      SoftmaxBackward(vdy, vy, axis, TensorView(dx.data(), {m, n}));
+      Softmax(vx, {axis}, nullptr, vy);
+      LogSoftmax(vx, {axis}, TensorView(log_y.data(), {m, n}));
+      SoftmaxBackward(vdy, vy, {axis}, TensorView(dx.data(), {m, n}));
       const int64_t outer = axis == 0 ? n : m, length = axis == 0 ? m : n;
       for (int64_t i = 0; i < outer; ++i) {
         const auto at = [&](int64_t k) { return axis == 0 ? k * n + i : i * n + k; };
@@ -47,14 +47,14 @@ TEST_CASE("softmax: a row that holds a NaN, or nothing but -inf, is NaN") {
   const float inf = std::numeric_limits<float>::infinity();
   const std::vector<float> x{1, std::nanf(""), 3, -inf, -inf, -inf};
   std::vector<float> y(6);
-  Softmax(TensorView(x.data(), {2, 3}), 1, TensorView(y.data(), {2, 3}));
+  Softmax(TensorView(x.data(), {2, 3}), {1}, nullptr, TensorView(y.data(), {2, 3}));
   for (const float value : y) CHECK(std::isnan(value));
 }
 
 TEST_CASE("softmax: unequal shapes are refused") {
   const std::vector<float> dy(6), y(6);
   std::vector<float> dx(6, 7);
-  CHECK_THROWS_AS(SoftmaxBackward(TensorView(dy.data(), {2, 3}), TensorView(y.data(), {3, 2}), 1,
+  CHECK_THROWS_AS(SoftmaxBackward(TensorView(dy.data(), {2, 3}), TensorView(y.data(), {3, 2}), {1},
                                   TensorView(dx.data(), {2, 3})),
                   std::invalid_argument);
   for (const float value : dx) CHECK(value == 7);

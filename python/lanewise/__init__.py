@@ -6,7 +6,14 @@ from ._runtime import config, get_num_threads, set_num_threads, set_simd_target,
 from .conv import conv2d
 from .distance import pairwise_distances
 from .pool import max_pool2d
-from .softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
+from .softmax import (
+    log_softmax,
+    log_softmax_backward,
+    logsumexp,
+    softmax,
+    softmax_backward,
+    softmax_jacobian,
+)
 
 __all__ = [
     "__version__",
@@ -15,6 +22,7 @@ __all__ = [
     "get_num_threads",
     "log_softmax",
     "log_softmax_backward",
+    "logsumexp",
     "max_pool2d",
     "pairwise_distances",
     "set_num_threads",
@@ -22,6 +30,7 @@ __all__ = [
     "show_config",
     "softmax",
     "softmax_backward",
+    "softmax_jacobian",
 ]
 
 
