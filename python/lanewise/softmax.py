@@ -324,16 +324,16 @@ def _backward(
 
 
 def _axes(op: str, axis: Axis, ndim: int) -> tuple[int, ...]:
-    """The axes, counted from the front."""
-    axes = axis if isinstance(axis, tuple) else (axis,)
-    return tuple([_axis_index(op, a, axis, ndim) for a in axes])
-
-
-def _axis_index(op: str, value: SupportsIndex, axis: Axis, ndim: int) -> int:
-    try:
-        index = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{op}: axis is {axis!r}, expected an int or a tuple of ints") from None
-    if not -ndim <= index < ndim:
-        raise np.exceptions.AxisError(index, ndim, op)
-    return index % ndim
+    """The axes, each known to be there."""
+    if type(axis) is int and -ndim <= axis < ndim:  # most calls, told apart in no time
+        return (axis,)
+    axes = []
+    for value in axis if isinstance(axis, tuple) else (axis,):
+        try:
+            index = operator.index(value)
+        except TypeError:
+            raise TypeError(f"{op}: axis is {axis!r}, expected an int or a tuple of ints") from None
+        if not -ndim <= index < ndim:
+            raise np.exceptions.AxisError(index, ndim, op)
+        axes.append(index)
+    return tuple(axes)

@@ -24,7 +24,7 @@ class Matrices {
  public:
   Matrices(const TensorView& y, const ReducedAxes& reduced, const TensorView& out)
       : n_(reduced.length()),
-        chunk_(std::min<int64_t>(n_, Caches().l2 / 4 / sizeof(T))),
+        chunk_(std::min<int64_t>(n_, Caches().l1 / 4 / sizeof(T))),
         y_(y),
         along_(AlongOf(y, reduced)),
         out_(out),

@@ -18,6 +18,7 @@ class Panels {
       : p_(problem), nr_(plan.nr), size_(plan.chunk * plan.nr) {
     pieces_ = scratch.Take<Piece>(plan.block());
     strip_ = scratch.Take<T>(nr_ * kStrip);
+    for (int i = 0; i < kMaxArrays; ++i) inner_[i] = p_.strides[i].inner;
   }
 
   static size_t ScratchBytes(const Plan& plan) {
@@ -35,7 +36,7 @@ class Panels {
         length -= count;
         lane += count;
         if (lane == nr_) ++panel, lane = 0;
-        for (int i = 0; i < kMaxArrays; ++i) offsets[i] += count * p_.strides[i].inner;
+        for (int i = 0; i < kMaxArrays; ++i) offsets[i] += count * inner_[i];
       }
     });
     full_ = panel;
@@ -53,8 +54,17 @@ class Panels {
 
   // Elements [i, i + n) along the axes.
   void Load(int array, int64_t i, int64_t n, T* packed) const {
+    const Source<T>& from = p_.sources[array];
+    const Strides& strides = p_.strides[array];
+    if (AreRows(strides) && from.native()) {
+      for (const Piece* piece = pieces_; piece != pieces_end_; ++piece) {
+        p_.kernels.transpose(from.InPlace() + piece->offsets[array] + i, strides.inner,
+                             piece->count, n, packed + PackedAt(*piece), nr_);
+      }
+      return;
+    }
     ForEachPiece(array, i, n, [&](const Extent& at) {
-      Pack(p_.sources[array] + at.offset, p_.strides[array], at, packed + at.packed);
+      Pack(from + at.offset, strides, at, packed + at.packed);
     });
   }
   void LoadMask(int64_t i, int64_t n, uint8_t* packed) const {
@@ -69,8 +79,16 @@ class Panels {
     });
   }
   void Store(const T* packed, int64_t i, int64_t n) const {
+    const Strides& strides = p_.strides[kOut];
+    if (AreRows(strides) && p_.out.native()) {
+      for (const Piece* piece = pieces_; piece != pieces_end_; ++piece) {
+        p_.kernels.transpose(packed + PackedAt(*piece), nr_, n, piece->count,
+                             p_.out.InPlace() + piece->offsets[kOut] + i, strides.inner);
+      }
+      return;
+    }
     ForEachPiece(kOut, i, n, [&](const Extent& at) {
-      Unpack(packed + at.packed, at, p_.out + at.offset, p_.strides[kOut]);
+      Unpack(packed + at.packed, at, p_.out + at.offset, strides);
     });
   }
   // One result per position, as [panel][lane].
@@ -82,7 +100,7 @@ class Panels {
   }
 
  private:
-  // Elements of narrow rows that are converted before they are transposed: a few cache lines each.
+  // Elements of a row that are read, and converted, before they are transposed: a few cache lines.
   static constexpr int64_t kStrip = 64;
 
   // Neighbours on the positions' innermost axis that go to neighbouring lanes of one panel.
@@ -96,6 +114,13 @@ class Panels {
     int64_t rows, lanes, offset, packed;
   };
 
+  // Whether the lanes of a panel are rows in memory. Where they hold T, they are transposed without
+  // the detour of all the rest, which would show in short rows.
+  bool AreRows(const Strides& strides) const {
+    return nr_ > 1 && strides.inner != 1 && strides.contiguous();
+  }
+  int64_t PackedAt(const Piece& piece) const { return piece.panel * size_ + piece.lane; }
+
   // Calls f for elements [i, i + n) of all pieces: where positions are neighbours a few elements at
   // a time, so that whole memory pages are used.
   template <class F>
@@ -104,7 +129,7 @@ class Panels {
     const int64_t step = nr_ > 1 && strides.inner == 1 ? 16 : n;
     for (int64_t k = 0; k < n; k += step) {
       for (const Piece* piece = pieces_; piece != pieces_end_; ++piece) {
-        int64_t packed = piece->panel * size_ + piece->lane + k * nr_;
+        int64_t packed = PackedAt(*piece) + k * nr_;
         const auto run = [&](int64_t rows, const Along::Offsets& along) {
           f(Extent{rows, piece->count, piece->offsets[array] + along[0], packed});
           packed += rows * nr_;
@@ -118,8 +143,6 @@ class Panels {
     if (nr_ == 1) return from.Read(strides.axis, at.rows, to);
     if (from.native() && strides.inner == 1) {
       p_.kernels.copy(from.InPlace(), strides.axis, at.rows, at.lanes, to, nr_);
-    } else if (from.native() && strides.axis == 1) {
-      p_.kernels.transpose(from.InPlace(), strides.inner, at.lanes, at.rows, to, nr_);
     } else if (strides.inner != 1 && strides.axis == 1) {
       for (int64_t r = 0; r < at.rows; r += kStrip) {
         const int64_t rows = std::min(kStrip, at.rows - r);
@@ -139,8 +162,6 @@ class Panels {
     if (nr_ == 1) return to.Write(from, at.rows, strides.axis);
     if (to.native() && strides.inner == 1) {
       p_.kernels.copy(from, nr_, at.rows, at.lanes, to.InPlace(), strides.axis);
-    } else if (to.native() && strides.axis == 1) {
-      p_.kernels.transpose(from, nr_, at.rows, at.lanes, to.InPlace(), strides.inner);
     } else if (strides.inner != 1 && strides.axis == 1) {
       for (int64_t r = 0; r < at.rows; r += kStrip) {
         const int64_t rows = std::min(kStrip, at.rows - r);
@@ -158,6 +179,7 @@ class Panels {
 
   const Problem<T>& p_;
   const int64_t nr_, size_;
+  Positions::Offsets inner_;  // strides between neighbouring positions
   int64_t full_ = 0, count_ = 0;
   Piece *pieces_, *pieces_end_ = nullptr;  // scratch
   T* strip_;                               // scratch, [lane][kStrip]
