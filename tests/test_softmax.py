@@ -188,7 +188,7 @@ def draw_axes(data, ndim):
 def draw_layout(data, array, broadcast):
     """The same elements, permuted, reversed, stepped over; if `broadcast`, perhaps one repeated."""
     order = data.draw(st.permutations(range(array.ndim)))
-    array = np.transpose(np.ascontiguousarray(np.transpose(array, order)), np.argsort(order))
+    array = np.transpose(np.transpose(array, order).copy("C"), np.argsort(order))
     for a in range(array.ndim):
         kind = data.draw(st.sampled_from(["", "", "reversed", "stepped", "broadcast"]))
         whole = (slice(None),) * a
@@ -343,7 +343,7 @@ def test_nan_in_a_gradient_reaches_its_row_only(simd, rng, op, n):
 
 def peer_bound(op, args, axis):
     """Ours and a peer's error in float64; peers take log Σ, with the maximum's 1 in the sum."""
-    n = args[0].shape[axis]
+    n = count(args[0].shape, axis)
     bound = 2 * error_bound(op, args, axis, np.float64, n)
     return bound + gamma(n, np.float64) if op == "log_softmax" else bound
 
@@ -352,7 +352,7 @@ def peer_bound(op, args, axis):
 def test_scipy_agrees(rng, op):
     special = pytest.importorskip("scipy.special")
     x = 10 * rng.standard_normal((6, 5, 4))
-    for axis in (0, 1, -1):
+    for axis in (0, 1, -1, (0, 1), (2, 0), (0, 1, 2)):
         peer = getattr(special, op)(x, axis)
         assert_within(run(op, (x,), axis), peer, peer_bound(op, (x,), axis))
 
@@ -397,19 +397,10 @@ def test_along_no_axes_every_element_is_alone(rng, op):
         same_bits(lw.logsumexp(x, ()), x)
 
 
-@pytest.mark.parametrize("op", FORWARD)
-def test_scipy_agrees_along_several_axes(rng, op):
-    special = pytest.importorskip("scipy.special")
-    x = 10 * rng.standard_normal((6, 5, 4))
-    for axis in ((0, 1), (2, 0), (0, 1, 2)):
-        peer = getattr(special, op)(x, axis)
-        assert_within(run(op, (x,), axis), peer, peer_bound(op, (x,), axis))
-
-
 # ------------------------------------------------------------------------------------------- masks
 
 
-GARBAGE = [np.nan, np.inf, -np.inf, 1e30, 5]
+GARBAGE = [np.nan, np.inf, -np.inf, 6e4, 5]
 
 
 def masked_bound(x, mask, axis, dtype):
@@ -434,8 +425,8 @@ MASKED_SHAPES = [
 @pytest.mark.parametrize(("shape", "axis"), MASKED_SHAPES)
 @pytest.mark.parametrize("dtype", FLOATS + NARROW)
 def test_what_is_masked_is_not_there(simd, rng, dtype, shape, axis):
-    x = (3 * rng.standard_normal(shape)).astype(dtype)
     for kept in (0.02, 0.5, 0.98):
+        x = (3 * rng.standard_normal(shape)).astype(dtype)
         mask = rng.random(shape) < kept
         x[~mask] = rng.choice(GARBAGE, (~mask).sum()).astype(dtype)
         y = lw.softmax(x, axis, mask=mask)
@@ -588,13 +579,12 @@ def test_logsumexp_shapes_and_out(rng):
 
 
 def test_logsumexp_of_nothing_is_minus_infinity():
-    special = pytest.importorskip("scipy.special")
     for shape, axis in (((0,), 0), ((3, 0), 1), ((3, 0), 0), ((2, 0, 4), (0, 1)), ((0, 3), ())):
         for dtype in (np.float16, np.float32, np.float64, np.int8):
             x = np.empty(shape, dtype)
             result = lw.logsumexp(x, axis)
             assert result.dtype == result_dtype([x])
-            np.testing.assert_array_equal(result, special.logsumexp(x, axis))
+            np.testing.assert_array_equal(result, np.logaddexp.reduce(x, axis))
 
 
 def test_logsumexp_agrees_with_scipy_and_torch(rng):
@@ -754,8 +744,8 @@ def test_same_bits_whatever_the_strides(simd, rng, op, dtype, shape, axis):
 def test_a_row_alone_equals_itself_in_the_batch(simd, rng, op, shape, axis):
     args = inputs(op, rng, shape, np.float32, axis)
     expected = as_one_axis(op, run(op, args, axis), axis)
-    rows = [np.moveaxis(a, axis, -1) for a in args]
-    for index in ((0,) * (len(shape) - 1), tuple(s - 1 for s in rows[0].shape[:-1])):
+    rows = [one_axis(a, axis) for a in args]
+    for index in ((0,) * (rows[0].ndim - 1), tuple(s - 1 for s in rows[0].shape[:-1])):
         same_bits(run(op, [a[index] for a in rows]), expected[index])
 
 
@@ -906,18 +896,20 @@ def test_dtypes_that_have_no_common_one():
         lw.softmax_backward(y.astype(ml_dtypes.bfloat16), y)
 
 
-@pytest.mark.parametrize("op", FORWARD)
+@pytest.mark.parametrize("op", ["softmax", "logsumexp"])
 def test_torch_rounds_narrow_types_alike(rng, op):
-    """Two results that agree within float32's error are neighbours, or the same, once rounded."""
+    """Two results that agree within float32's error are neighbours, or the same, once rounded.
+
+    Its log_softmax is left out: it rounds log Σ to the narrow type and is off by up to 14 units.
+    """
     torch = pytest.importorskip("torch")
     x = (3 * rng.standard_normal((40, 70))).astype(np.float32)
     for dtype, theirs in zip(NARROW, (torch.float16, torch.bfloat16), strict=True):
         narrow = x.astype(dtype)
         peer = getattr(torch, op)(torch.from_numpy(x).to(theirs), -1).float().numpy()
+        # in float32 a peer adds up 70 terms in any order, the maximum's 1 among them
+        bound = error_bound(op, (narrow,), -1, np.float32, 70) + gamma(70, np.float32)
         exact = getattr(reference, op)(narrow)
-        bound = error_bound(op, (narrow,), -1, np.float32, 70)
-        if op == "log_softmax":
-            bound = bound + gamma(70, np.float32)  # the maximum's 1 in the sum
         assert_within(run(op, (narrow,)), peer, 2 * rounded_once(exact, bound, dtype))
 
 

@@ -147,7 +147,8 @@ def softmax_backward(
     numpy.exceptions.AxisError
         If `dy` has no such axis.
     ValueError
-        `dy` and `y` of different shapes, an axis given twice, or an `out` that cannot hold the result.
+        `dy` and `y` of different shapes, an axis given twice, or an `out` that cannot hold the
+        result.
     TypeError
         Complex, object or other non-numeric input.
 
@@ -192,7 +193,8 @@ def log_softmax_backward(
     numpy.exceptions.AxisError
         If `dy` has no such axis.
     ValueError
-        `dy` and `y` of different shapes, an axis given twice, or an `out` that cannot hold the result.
+        `dy` and `y` of different shapes, an axis given twice, or an `out` that cannot hold the
+        result.
     TypeError
         Complex, object or other non-numeric input.
 
