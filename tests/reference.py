@@ -47,14 +47,22 @@ def pads(x_shape, w_shape, stride, padding, dilation):
     ]
 
 
-def conv2d(x, w, stride=1, padding="valid", dilation=1, groups=1):
-    """Cross-correlation; x (N, H, W, C), w (R, S, C/groups, K)."""
+def conv2d(x, w, stride=1, padding="valid", dilation=1, groups=1, pad_mode="constant", flip=False):
+    """Cross-correlation; x (N, H, W, C), w (R, S, C/groups, K) or (N, R, S, C/groups, K)."""
     x, w = np.asarray(x, np.float64), np.asarray(w, np.float64)
+    if w.ndim == 5:
+        images = [
+            conv2d(x[i : i + 1], w[i], stride, padding, dilation, groups, pad_mode, flip)
+            for i in range(len(x))
+        ]
+        return np.concatenate(images)
     (sh, sw), (dh, dw) = pair(stride), pair(dilation)
+    if flip:
+        w = w[::-1, ::-1]
     rows, columns, group_c, filters = w.shape
     top, bottom, oh = window_axis(x.shape[1], rows, sh, dh, axis_padding(padding, 0))
     left, right, ow = window_axis(x.shape[2], columns, sw, dw, axis_padding(padding, 1))
-    x = np.pad(x, [(0, 0), (top, bottom), (left, right), (0, 0)])
+    x = np.pad(x, [(0, 0), (top, bottom), (left, right), (0, 0)], mode=pad_mode)
     y = np.zeros((x.shape[0], oh, ow, filters))
     group_k = filters // groups
     for r, s, g in np.ndindex(rows, columns, groups):
@@ -64,6 +72,39 @@ def conv2d(x, w, stride=1, padding="valid", dilation=1, groups=1):
         k = slice(g * group_k, (g + 1) * group_k)
         y[..., k] += pixels @ w[r, s, :, k]
     return y
+
+
+def conv_transpose2d(x, w, stride=1, padding=0, output_padding=0, dilation=1, groups=1):
+    """Each pixel of x (N, H, W, C) adds itself times w (R, S, K/groups, C) to a window."""
+    x, w = np.asarray(x, np.float64), np.asarray(w, np.float64)
+    N, H, W, C = x.shape
+    R, S, group_k, _ = w.shape
+    group_c = C // groups
+    stride, dilation, extra = pair(stride), pair(dilation), pair(output_padding)
+    y = np.zeros(
+        (
+            N,
+            (H - 1) * stride[0] + dilation[0] * (R - 1) + 1 + extra[0],
+            (W - 1) * stride[1] + dilation[1] * (S - 1) + 1 + extra[1],
+            groups * group_k,
+        )
+    )
+    for i, j, r, s, g in np.ndindex(H, W, R, S, groups):
+        c, k = slice(g * group_c, (g + 1) * group_c), slice(g * group_k, (g + 1) * group_k)
+        y[:, i * stride[0] + r * dilation[0], j * stride[1] + s * dilation[1], k] += (
+            x[:, i, j, c] @ w[r, s, :, c].T
+        )
+    cut = []
+    for a, (n, window) in enumerate(zip((H, W), (R, S))):
+        rule, reach = axis_padding(padding, a), dilation[a] * (window - 1)
+        if rule in ("same", "same_lower"):
+            before, _, _ = window_axis(n * stride[a], window, stride[a], dilation[a], rule)
+            y = np.pad(y, [(0, 0)] * (1 + a) + [(0, stride[a])] + [(0, 0)] * (2 - a))
+            cut.append(slice(before, before + n * stride[a]))
+        else:
+            before, after = {"valid": (0, 0), "full": (reach, reach)}.get(rule, rule)
+            cut.append(slice(before, y.shape[1 + a] - after))
+    return y[:, cut[0], cut[1]]
 
 
 def _sigmoid(v):

@@ -3,10 +3,39 @@
 #include <pybind11/stl.h>
 
 #include <optional>
+#include <string>
 
 #include "bindings/array.h"
 
 namespace lanewise::bindings {
+namespace {
+
+// `name`, and `name`_shape.
+template <class Options>
+void Define(py::module_& m, const std::string& name,
+            Shape (*shape)(const Shape& x, const Shape& w, const Options& options),
+            void (*op)(const TensorView& x, const TensorView& w, const TensorView* bias,
+                       const Options& options, const TensorView& out)) {
+  m.def((name + "_shape").c_str(),
+        [shape](const py::array& x, const py::array& w, const Options& options) {
+          return Tuple(shape(ShapeOf(x), ShapeOf(w), options));
+        },
+        py::arg("x").noconvert(), py::arg("w").noconvert(), py::arg("options"));
+
+  m.def(
+      name.c_str(),
+      [op](const py::array& x, const py::array& w, const std::optional<py::array>& bias,
+           const Options& options, py::array& out) {
+        const TensorView x_view = View(x), w_view = View(w), out_view = OutputView(out);
+        const TensorView bias_view = bias ? View(*bias) : TensorView();
+        py::gil_scoped_release release;
+        op(x_view, w_view, bias ? &bias_view : nullptr, options, out_view);
+      },
+      py::arg("x").noconvert(), py::arg("w").noconvert(), py::arg("bias").noconvert(),
+      py::arg("options"), py::arg("out").noconvert());
+}
+
+}  // namespace
 
 void BindConv(py::module_& m) {
   py::enum_<Activation>(m, "Activation")
@@ -22,31 +51,28 @@ void BindConv(py::module_& m) {
   py::class_<Conv2dOptions>(m, "Conv2dOptions")
       .def(py::init([](PerAxis<int64_t> stride, PerAxis<int64_t> dilation, PaddingRule rule,
                        PerAxis<int64_t> before, PerAxis<int64_t> after, int64_t groups,
-                       Layout layout, Activation activation) {
-             return Conv2dOptions{stride, dilation, {rule, before, after},
-                                  groups, layout,   activation};
+                       Layout layout, Activation activation, PadMode pad_mode, bool flip) {
+             return Conv2dOptions{stride,   dilation, {rule, before, after},
+                                  groups,   layout,   activation,
+                                  pad_mode, flip};
            }),
            py::arg("stride"), py::arg("dilation"), py::arg("rule"), py::arg("before"),
-           py::arg("after"), py::arg("groups"), py::arg("layout"), py::arg("activation"));
+           py::arg("after"), py::arg("groups"), py::arg("layout"), py::arg("activation"),
+           py::arg("pad_mode"), py::arg("flip"));
 
-  m.def(
-      "conv2d_shape",
-      [](const py::array& x, const py::array& w, const Conv2dOptions& options) {
-        return Tuple(Conv2dShape(ShapeOf(x), ShapeOf(w), options));
-      },
-      py::arg("x").noconvert(), py::arg("w").noconvert(), py::arg("options"));
+  py::class_<ConvTranspose2dOptions>(m, "ConvTranspose2dOptions")
+      .def(py::init([](PerAxis<int64_t> stride, PerAxis<int64_t> dilation, PaddingRule rule,
+                       PerAxis<int64_t> before, PerAxis<int64_t> after,
+                       PerAxis<int64_t> output_padding, int64_t groups, Layout layout) {
+             return ConvTranspose2dOptions{stride,         dilation, {rule, before, after},
+                                           output_padding, groups,   layout};
+           }),
+           py::arg("stride"), py::arg("dilation"), py::arg("rule"), py::arg("before"),
+           py::arg("after"), py::arg("output_padding"), py::arg("groups"), py::arg("layout"));
 
-  m.def(
-      "conv2d",
-      [](const py::array& x, const py::array& w, const std::optional<py::array>& bias,
-         const Conv2dOptions& options, py::array& out) {
-        const TensorView x_view = View(x), w_view = View(w), out_view = OutputView(out);
-        const TensorView bias_view = bias ? View(*bias) : TensorView();
-        py::gil_scoped_release release;
-        Conv2d(x_view, w_view, bias ? &bias_view : nullptr, options, out_view);
-      },
-      py::arg("x").noconvert(), py::arg("w").noconvert(), py::arg("bias").noconvert(),
-      py::arg("options"), py::arg("out").noconvert());
+  Define<Conv2dOptions>(m, "conv2d", &Conv2dShape, &Conv2d);
+  Define<Conv2dOptions>(m, "conv1d", &Conv1dShape, &Conv1d);
+  Define<ConvTranspose2dOptions>(m, "conv_transpose2d", &ConvTranspose2dShape, &ConvTranspose2d);
 }
 
 }  // namespace lanewise::bindings

@@ -11,6 +11,12 @@ void BindWindow(py::module_& m) {
       .value("SAME", PaddingRule::kSame)
       .value("SAME_LOWER", PaddingRule::kSameLower)
       .value("FULL", PaddingRule::kFull);
+  py::enum_<PadMode>(m, "PadMode")
+      .value("CONSTANT", PadMode::kConstant)
+      .value("REFLECT", PadMode::kReflect)
+      .value("SYMMETRIC", PadMode::kSymmetric)
+      .value("EDGE", PadMode::kEdge)
+      .value("WRAP", PadMode::kWrap);
 }
 
 }  // namespace lanewise::bindings

@@ -4,6 +4,7 @@
 #include "hwy/foreach_target.h"
 //
 #include <array>
+#include <type_traits>
 
 #include "kernels/conv_depthwise-inl.h"
 #include "kernels/conv_finish-inl.h"
@@ -20,13 +21,15 @@ constexpr void SetFinish(typename ConvKernels<T>::Finish (&finish)[kActivations]
     finish[static_cast<int>(activation)] = function;
   };
   set(Activation::kNone, ConvFinish<T, Activation::kNone, kBiasPerRow>);
-  set(Activation::kRelu, ConvFinish<T, Activation::kRelu, kBiasPerRow>);
-  set(Activation::kRelu6, ConvFinish<T, Activation::kRelu6, kBiasPerRow>);
-  set(Activation::kSilu, ConvFinish<T, Activation::kSilu, kBiasPerRow>);
-  set(Activation::kGelu, ConvFinish<T, Activation::kGelu, kBiasPerRow>);
-  set(Activation::kLeakyRelu, ConvFinish<T, Activation::kLeakyRelu, kBiasPerRow>);
-  set(Activation::kSigmoid, ConvFinish<T, Activation::kSigmoid, kBiasPerRow>);
-  set(Activation::kTanh, ConvFinish<T, Activation::kTanh, kBiasPerRow>);
+  if constexpr (std::is_floating_point_v<T>) {
+    set(Activation::kRelu, ConvFinish<T, Activation::kRelu, kBiasPerRow>);
+    set(Activation::kRelu6, ConvFinish<T, Activation::kRelu6, kBiasPerRow>);
+    set(Activation::kSilu, ConvFinish<T, Activation::kSilu, kBiasPerRow>);
+    set(Activation::kGelu, ConvFinish<T, Activation::kGelu, kBiasPerRow>);
+    set(Activation::kLeakyRelu, ConvFinish<T, Activation::kLeakyRelu, kBiasPerRow>);
+    set(Activation::kSigmoid, ConvFinish<T, Activation::kSigmoid, kBiasPerRow>);
+    set(Activation::kTanh, ConvFinish<T, Activation::kTanh, kBiasPerRow>);
+  }
 }
 
 template <class T>
@@ -61,6 +64,8 @@ const ConvKernels<T>& ConvKernelsFor(SimdTarget target) {
 }
 template const ConvKernels<float>& ConvKernelsFor(SimdTarget);
 template const ConvKernels<double>& ConvKernelsFor(SimdTarget);
+template const ConvKernels<int32_t>& ConvKernelsFor(SimdTarget);
+template const ConvKernels<int64_t>& ConvKernelsFor(SimdTarget);
 
 }  // namespace lanewise
 #endif

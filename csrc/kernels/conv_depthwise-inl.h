@@ -8,6 +8,7 @@
 #endif
 
 #include "hwy/highway.h"
+#include "kernels/conv_tile-inl.h"
 #include "kernels/vector-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -40,7 +41,7 @@ HWY_INLINE void DepthwiseTile(const T* const* rows, size_t row_stride, size_t ta
     }
     for (size_t i = 0; i < MR; ++i) {
       for (size_t v = 0; v < NV; ++v) {
-        sum[i][v] = hn::MulAdd(load(rows[i] + offset + v * lanes), f[v], sum[i][v]);
+        sum[i][v] = MultiplyAdd(load(rows[i] + offset + v * lanes), f[v], sum[i][v]);
       }
     }
   }

@@ -11,6 +11,7 @@
 #define LANEWISE_KERNELS_CONV_TILE_INL_H_
 #endif
 
+#include <type_traits>
 #include <utility>
 
 #include "hwy/highway.h"
@@ -26,6 +27,16 @@ constexpr size_t kConvMR = 12;
 constexpr size_t kConvMR = 6;
 #endif
 constexpr size_t kConvNV = 2;  // vectors per row of the tile
+
+// a·b + c; integers modulo 2^bits.
+template <class V>
+HWY_INLINE V MultiplyAdd(V a, V b, V c) {
+  if constexpr (std::is_floating_point_v<hn::TFromV<V>>) {
+    return hn::MulAdd(a, b, c);
+  } else {
+    return hn::Add(hn::Mul(a, b), c);
+  }
+}
 
 template <class T, size_t MR, size_t NV>
 void ConvTile(const T* const* rows, size_t row_stride, size_t segments, size_t depth,
@@ -47,7 +58,7 @@ void ConvTile(const T* const* rows, size_t row_stride, size_t segments, size_t d
       for (size_t v = 0; v < NV; ++v) lane[v] = hn::Load(d, panel + v * lanes);
       for (size_t i = 0; i < MR; ++i) {
         const V x = hn::Set(d, row[i][k]);
-        for (size_t v = 0; v < NV; ++v) sum[i][v] = hn::MulAdd(x, lane[v], sum[i][v]);
+        for (size_t v = 0; v < NV; ++v) sum[i][v] = MultiplyAdd(x, lane[v], sum[i][v]);
       }
     }
   }

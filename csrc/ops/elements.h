@@ -79,6 +79,7 @@ class Sink {
 
   bool native() const { return write_ == nullptr; }
   C* InPlace() const { return reinterpret_cast<C*>(data_); }
+  std::byte* bytes() const { return data_; }
 
   Sink operator+(int64_t elements) const {
     Sink moved = *this;

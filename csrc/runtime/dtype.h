@@ -46,6 +46,19 @@ void DispatchFloat(DType dtype, const F& f) {
   }
 }
 
+// The same for all four.
+template <class F>
+void Dispatch(DType dtype, const F& f) {
+  switch (ComputeType(dtype)) {
+    case DType::kInt32:
+      return f(int32_t());
+    case DType::kInt64:
+      return f(int64_t());
+    default:
+      return DispatchFloat(dtype, f);
+  }
+}
+
 }  // namespace lanewise
 
 #endif  // LANEWISE_RUNTIME_DTYPE_H_

@@ -68,6 +68,76 @@ TEST_CASE_TEMPLATE("conv2d of integers is exact", T, float, double) {
   CheckConv<T>({2, 8, 9, 21}, {3, 3, 1, 21}, Padded(1, 2, 21));
 }
 
+TEST_CASE("conv2d of uint8 images with int8 filters sums in int32") {
+  const auto x = testing::Integers<uint8_t>(5 * 6 * 3, 1);  // -4 wraps to 252
+  const auto w = testing::Integers<int8_t>(2 * 3 * 3 * 4, 2);
+  const std::vector<int> wide_x(x.begin(), x.end()), wide_w(w.begin(), w.end());
+  testing::EverywhereDo([&] {
+    std::vector<int> y(4 * 4 * 4);
+    Conv2d(TensorView(x.data(), {5, 6, 3}), TensorView(w.data(), {2, 3, 3, 4}), nullptr, {},
+           TensorView(y.data(), {4, 4, 4}));
+    for (int64_t i = 0; i < 64; ++i) {
+      REQUIRE(y[i] == Reference(wide_x, {1, 5, 6, 3}, wide_w, {2, 3, 3, 4}, {}, 0, i / 16,
+                                i / 4 % 4, i % 4));
+    }
+  });
+}
+
+TEST_CASE("conv2d in float16 rounds once") {
+  // 2048 + 1 + 1: in float16 each step would round back to 2048.
+  const std::vector<Float16> x{{0x6800}, {0x3C00}, {0x3C00}}, one(3, {0x3C00});
+  Float16 y{};
+  Conv2d(TensorView(x.data(), {1, 1, 3}), TensorView(one.data(), {1, 1, 3, 1}), nullptr, {},
+         TensorView(&y, {1, 1, 1}));
+  CHECK(y.bits == 0x6801);  // 2050
+}
+
+TEST_CASE("conv2d: borders, the mathematical convolution, and a bank of filters per image") {
+  const std::vector<double> x{1, 2, 3, 10, 20, 30}, w{1, 100, 10000, 1, 1, 1};
+  std::vector<double> y(6);
+  Conv2dOptions options;
+  options.padding = {PaddingRule::kExplicit, {0, 1}, {0, 1}};
+  options.flip = true;
+  const auto run = [&](PadMode mode) {
+    options.pad_mode = mode;
+    Conv2d(TensorView(x.data(), {2, 1, 3, 1}), TensorView(w.data(), {2, 1, 3, 1, 1}), nullptr,
+           options, TensorView(y.data(), {2, 1, 3, 1}));
+    return y;
+  };
+  CHECK(run(PadMode::kConstant) == std::vector<double>{102, 10203, 20300, 30, 60, 50});
+  CHECK(run(PadMode::kReflect) == std::vector<double>{20102, 10203, 20302, 50, 60, 70});
+  CHECK(run(PadMode::kSymmetric) == std::vector<double>{10102, 10203, 20303, 40, 60, 80});
+  CHECK(run(PadMode::kEdge) == std::vector<double>{10102, 10203, 20303, 40, 60, 80});
+  CHECK(run(PadMode::kWrap) == std::vector<double>{30102, 10203, 20301, 60, 60, 60});
+}
+
+TEST_CASE("conv1d along the width") {
+  const std::vector<float> x{1, 2, 4, 8}, w{-1, 1}, bias{0.5f};
+  std::vector<float> y(3);
+  const TensorView bias_view(bias.data(), {1});
+  CHECK(Conv1dShape({1, 4, 1}, {2, 1, 1}, {}) == Shape{1, 3, 1});
+  Conv1d(TensorView(x.data(), {1, 4, 1}), TensorView(w.data(), {2, 1, 1}), &bias_view, {},
+         TensorView(y.data(), {1, 3, 1}));
+  CHECK(y == std::vector<float>{1.5f, 2.5f, 4.5f});
+  CHECK_THROWS_WITH_AS(Conv1dShape({1, 4, 4, 1}, {2, 1, 1}, {}),
+                       doctest::Contains("conv1d: x has shape (1, 4, 4, 1), expected 3 axes"),
+                       std::invalid_argument);
+}
+
+TEST_CASE("conv_transpose2d adds each pixel times the filter") {
+  const std::vector<float> x{1, 2, 3, 4}, w{1, 10, 100};
+  ConvTranspose2dOptions options;
+  options.stride = {1, 2};
+  options.output_padding = {0, 1};
+  CHECK(ConvTranspose2dShape({2, 2, 1}, {1, 3, 1, 1}, options) == Shape{2, 6, 1});
+  testing::EverywhereDo([&] {
+    std::vector<float> y(12);
+    ConvTranspose2d(TensorView(x.data(), {2, 2, 1}), TensorView(w.data(), {1, 3, 1, 1}), nullptr,
+                    options, TensorView(y.data(), {2, 6, 1}));
+    CHECK(y == std::vector<float>{1, 10, 102, 20, 200, 0, 3, 30, 304, 40, 400, 0});
+  });
+}
+
 TEST_CASE("conv2d: an error names what was seen and leaves out alone") {
   std::vector<float> x(64, 1), w(36, 1), out(64, 7);
   const TensorView vx(x.data(), {1, 4, 4, 4}), vw(w.data(), {3, 3, 2, 2});

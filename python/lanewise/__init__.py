@@ -3,7 +3,7 @@
 from . import _pending
 from ._core import __version__
 from ._runtime import config, get_num_threads, set_num_threads, set_simd_target, show_config
-from .conv import conv2d
+from .conv import conv1d, conv2d, conv_transpose2d
 from .distance import pairwise_distances
 from .pool import max_pool2d
 from .softmax import (
@@ -18,7 +18,9 @@ from .softmax import (
 __all__ = [
     "__version__",
     "config",
+    "conv1d",
     "conv2d",
+    "conv_transpose2d",
     "get_num_threads",
     "log_softmax",
     "log_softmax_backward",

@@ -52,6 +52,22 @@ def float_result_type(op: str, **arrays: Array) -> np.dtype[Any]:
     return FLOAT64 if dtype.kind in "iub" else dtype
 
 
+def cast_array(op: str, name: str, array: Array, dtype: np.dtype[Any], copy: bool = False) -> Array:
+    """`array`, if kernels can read it as `dtype` or `copy` is not set; else a copy of that dtype.
+
+    A TypeError where NumPy would not call that a "same_kind" cast.
+    """
+    if array.dtype == dtype:
+        return array
+    if not copy and np.can_cast(array.dtype, dtype, "safe"):
+        return array
+    if not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise TypeError(
+            f"{op}: {name} has dtype {array.dtype}, which is no 'same_kind' cast to {dtype}"
+        )
+    return array.astype(dtype)
+
+
 def promoted(op: str, integers: bool, **arrays: Array) -> tuple[Array, ...]:
     """The arrays in `np.result_type` of them all, which float32 and float64 kernels take.
 

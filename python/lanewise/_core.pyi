@@ -34,6 +34,13 @@ class PaddingRule(enum.Enum):
     SAME_LOWER = ...
     FULL = ...
 
+class PadMode(enum.Enum):
+    CONSTANT = ...
+    REFLECT = ...
+    SYMMETRIC = ...
+    EDGE = ...
+    WRAP = ...
+
 # conv
 
 class Activation(enum.Enum):
@@ -57,11 +64,36 @@ class Conv2dOptions:
         groups: int,
         layout: Layout,
         activation: Activation,
+        pad_mode: PadMode,
+        flip: bool,
+    ) -> None: ...
+
+class ConvTranspose2dOptions:
+    def __init__(
+        self,
+        stride: _PerAxis,
+        dilation: _PerAxis,
+        rule: PaddingRule,
+        before: _PerAxis,
+        after: _PerAxis,
+        output_padding: _PerAxis,
+        groups: int,
+        layout: Layout,
     ) -> None: ...
 
 def conv2d_shape(x: _Array, w: _Array, options: Conv2dOptions) -> tuple[int, ...]: ...
 def conv2d(
     x: _Array, w: _Array, bias: _Array | None, options: Conv2dOptions, out: _Array
+) -> None: ...
+def conv1d_shape(x: _Array, w: _Array, options: Conv2dOptions) -> tuple[int, ...]: ...
+def conv1d(
+    x: _Array, w: _Array, bias: _Array | None, options: Conv2dOptions, out: _Array
+) -> None: ...
+def conv_transpose2d_shape(
+    x: _Array, w: _Array, options: ConvTranspose2dOptions
+) -> tuple[int, ...]: ...
+def conv_transpose2d(
+    x: _Array, w: _Array, bias: _Array | None, options: ConvTranspose2dOptions, out: _Array
 ) -> None: ...
 
 # pool

@@ -12,8 +12,12 @@ PerAxis: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
 Padding: TypeAlias = str | SupportsIndex | Sequence[SupportsIndex | Sequence[SupportsIndex]]
 
 Layout2d: TypeAlias = Literal["NHWC", "NCHW"]
+Layout1d: TypeAlias = Literal["NWC", "NCW"]
 
-_LAYOUTS = {"NHWC": _core.Layout.NHWC, "NCHW": _core.Layout.NCHW}
+_LAYOUTS = {
+    1: {"NWC": _core.Layout.NHWC, "NCW": _core.Layout.NCHW},
+    2: {"NHWC": _core.Layout.NHWC, "NCHW": _core.Layout.NCHW},
+}
 _RULES = {
     "same": _core.PaddingRule.SAME,
     "same_lower": _core.PaddingRule.SAME_LOWER,
@@ -22,11 +26,13 @@ _RULES = {
 _VALID = (_core.PaddingRule.EXPLICIT, (0, 0), (0, 0))
 
 
-def layout_code(op: str, layout: str) -> _core.Layout:
-    """The core's name of a 2-d layout."""
-    code = _LAYOUTS.get(layout)
+def layout_code(op: str, layout: str, spatial: int = 2) -> _core.Layout:
+    """The core's name of a layout of data with this many spatial axes."""
+    code = _LAYOUTS[spatial].get(layout)
     if code is None:
-        raise ValueError(f"{op}: layout is {layout!r}, expected 'NHWC' or 'NCHW'")
+        raise ValueError(
+            f"{op}: layout is {layout!r}, expected {' or '.join(map(repr, _LAYOUTS[spatial]))}"
+        )
     return code
 
 
@@ -47,12 +53,18 @@ def _pair(value: object) -> tuple[int, int]:
     return both, both
 
 
-def per_axis(op: str, name: str, value: PerAxis) -> tuple[int, int]:
-    """An int for both spatial axes, or one int for each."""
+def per_axis(op: str, name: str, value: PerAxis, spatial: int = 2) -> tuple[int, int]:
+    """An int for all spatial axes, or one int for each; a single axis is the width."""
     if type(value) is int and -(2**63) < value < 2**63:
-        return value, value
+        return (value, value) if spatial == 2 else (1, value)
     try:
-        return _pair(value)
+        if spatial == 2:
+            return _pair(value)
+        try:
+            return 1, _integer(value)
+        except TypeError:
+            (width,) = cast(Iterable[object], value)
+            return 1, _integer(width)
     except (TypeError, ValueError):
         raise ValueError(
             f"{op}: {name} is {value!r}, expected an int or one int per spatial axis"
@@ -60,7 +72,7 @@ def per_axis(op: str, name: str, value: PerAxis) -> tuple[int, int]:
 
 
 def padding_code(
-    op: str, padding: Padding
+    op: str, padding: Padding, spatial: int = 2
 ) -> tuple[_core.PaddingRule, tuple[int, int], tuple[int, int]]:
     """(rule, before, after) of any spelling of a padding."""
     if isinstance(padding, str):
@@ -75,9 +87,11 @@ def padding_code(
         return rule, (0, 0), (0, 0)
     try:
         try:
-            rows = columns = cast(object, _integer(padding))
+            columns = cast(object, _integer(padding))
+            rows = columns if spatial == 2 else 0
         except TypeError:
-            rows, columns = cast(Iterable[object], padding)
+            entries = tuple(cast(Iterable[object], padding))
+            rows, columns = entries if spatial == 2 else (0, *entries)
         (top, bottom), (left, right) = _pair(rows), _pair(columns)
         return _core.PaddingRule.EXPLICIT, (top, left), (bottom, right)
     except (TypeError, ValueError):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import operator
-from typing import Any, SupportsIndex
+from collections.abc import Callable, Mapping
+from typing import Any, SupportsIndex, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from . import _core
-from ._array import Array, as_array, output, promoted
-from ._window import Layout2d, Padding, PerAxis, layout_code, padding_code, per_axis
+from ._array import Array, as_array, cast_array, output, result_type
+from ._window import Layout1d, Layout2d, Padding, PerAxis, layout_code, padding_code, per_axis
+
+_Key = TypeVar("_Key")
+_Code = TypeVar("_Code")
 
 _ACTIVATIONS = {
     None: _core.Activation.NONE,
@@ -22,8 +26,14 @@ _ACTIVATIONS = {
     "sigmoid": _core.Activation.SIGMOID,
     "tanh": _core.Activation.TANH,
 }
-_PAD_MODES = ("constant", "reflect", "symmetric", "edge", "wrap")
-_ALGORITHMS = ("auto", "direct", "winograd")
+_PAD_MODES = {
+    "constant": _core.PadMode.CONSTANT,
+    "reflect": _core.PadMode.REFLECT,
+    "symmetric": _core.PadMode.SYMMETRIC,
+    "edge": _core.PadMode.EDGE,
+    "wrap": _core.PadMode.WRAP,
+}
+_ALGORITHMS = ("auto", "direct")
 
 
 def conv2d(
@@ -46,20 +56,20 @@ def conv2d(
     """Batched two-dimensional convolution (cross-correlation, as in deep learning).
 
     ``out[n, i, j, k] = activation(bias[k] + Σ_{r,s,c} x[n, i·stride + r·dilation − before,
-    j·stride + s·dilation − before, c] · w[r, s, c, k])``, with zeros outside the image and `c`
-    running over the input channels of `k`'s group. The sum runs in the order (r, s, c), in both
-    layouts, for any number of threads.
+    j·stride + s·dilation − before, c] · w[r, s, c, k])``, `c` running over the input channels of
+    `k`'s group. The sum runs in the order (r, s, c), in both layouts, for any number of threads.
 
     Parameters
     ----------
     x : array_like
         Images: (N, H, W, C) in layout "NHWC", (N, C, H, W) in "NCHW"; or one image without N, and
-        then the result is without it too. float32 or float64.
+        then the result is without it too. Any real dtype.
     w : array_like
         Filters: (R, S, C/groups, K) in layout "NHWC", as tf.nn.conv2d; (K, C/groups, R, S) in
-        "NCHW", as torch.
+        "NCHW", as torch. With one more leading axis of length N: one bank of filters per image.
     bias : array_like, shape (K,), optional
-        Added to each output channel. Cast to the result's dtype, never promoting it.
+        Added to each output channel; also (N, K) where `w` has a bank per image. Cast to the
+        result's dtype, never promoting it.
     stride, dilation : int or one int per spatial axis, default 1
         Distance between windows, and between the taps of a window.
     padding : str, int, or a sequence of one int or (before, after) per spatial axis
@@ -70,30 +80,35 @@ def conv2d(
         Number of groups that C and K are cut into; C is a depthwise convolution.
     layout : {"NHWC", "NCHW"}
         Meaning of the axes. Both are computed without transposing.
-    pad_mode : {"constant"}
-        Zeros. "reflect", "symmetric", "edge" and "wrap" are not there yet.
+    pad_mode : {"constant", "reflect", "symmetric", "edge", "wrap"}
+        What the padding holds: zeros, or pixels of the image as numpy.pad has it, for any width.
+        They are read where they are; the image is not copied.
     flip : bool, default False
-        True, the mathematical convolution, is not there yet.
+        True is the mathematical convolution, with the taps of `w` in reverse order, as
+        scipy.signal.convolve2d.
     activation : {None, "relu", "relu6", "silu", "gelu", "leaky_relu", "sigmoid", "tanh"}
-        Applied after the bias. "gelu" is exact (by erf); "leaky_relu" has slope 0.01.
+        Applied after the bias. "gelu" is exact (by erf); "leaky_relu" has slope 0.01. Integers
+        take "relu" and "relu6" only.
     algorithm : {"auto", "direct"}
-        Both are the ordered sum today. "winograd" is not there yet.
+        Both are the ordered sum.
     dtype : dtype, optional
-        For integer operands, which are not there yet.
+        Of operands and result. The default is ``np.result_type(x, w)``.
     out : ndarray, optional
         Where to put the result: of its shape and dtype, not overlapping `x`, `w` or `bias`.
 
     Returns
     -------
     ndarray
-        (N, OH, OW, K) or (N, K, OH, OW), in ``np.result_type(x, w)``.
+        (N, OH, OW, K) or (N, K, OH, OW). float16 and bfloat16 are computed in float32 and rounded
+        once; integers wrap around, as in NumPy.
 
     Raises
     ------
     ValueError
         Shapes or options that do not fit, or an `out` that cannot hold the result.
     TypeError
-        Complex, object or other non-numeric input, or a bias that is not a "same_kind" cast.
+        Complex, object or other non-numeric input, bool with bool, a bias or `dtype` that is not a
+        "same_kind" cast, or an activation that integers do not have.
 
     Examples
     --------
@@ -105,55 +120,239 @@ def conv2d(
            [ 9., 10.]], dtype=float32)
     >>> lw.conv2d(image, box, stride=2, padding="same").shape
     (1, 2, 2, 1)
+    >>> lw.conv2d(image, box, padding=1, pad_mode="edge")[0, 0, :, 0].round(3)
+    array([1.667, 2.333, 3.333, 4.   ], dtype=float32)
     """
-    op = "conv2d"
-    if pad_mode != "constant" or flip or algorithm == "winograd" or dtype is not None:
-        _refuse_pending(op, pad_mode, flip, algorithm, dtype)
-    if algorithm not in _ALGORITHMS:
-        raise ValueError(f"{op}: algorithm is {algorithm!r}, expected 'auto' or 'direct'")
-    if activation not in _ACTIVATIONS:
-        names = ", ".join(map(repr, _ACTIVATIONS))
-        raise ValueError(f"{op}: activation is {activation!r}, expected one of {names}")
-    options = _core.Conv2dOptions(
+    return _convolve(
+        "conv2d", 2, _core.conv2d_shape, _core.conv2d, x, w, bias, stride, padding, dilation,
+        groups, layout, pad_mode, flip, activation, algorithm, dtype, out,
+    )  # fmt: skip
+
+
+def conv1d(
+    x: ArrayLike,
+    w: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = "valid",
+    dilation: PerAxis = 1,
+    groups: SupportsIndex = 1,
+    layout: Layout1d = "NWC",
+    pad_mode: str = "constant",
+    flip: bool = False,
+    activation: str | None = None,
+    algorithm: str = "auto",
+    dtype: DTypeLike | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Batched one-dimensional convolution (cross-correlation, as in deep learning).
+
+    ``out[n, j, k] = activation(bias[k] + Σ_{s,c} x[n, j·stride + s·dilation − before, c] ·
+    w[s, c, k])``: `conv2d` along one axis.
+
+    Parameters
+    ----------
+    x : array_like
+        Signals: (N, W, C) in layout "NWC", (N, C, W) in "NCW"; or one signal without N, and then
+        the result is without it too. Any real dtype.
+    w : array_like
+        Filters: (S, C/groups, K) in layout "NWC", (K, C/groups, S) in "NCW". With one more leading
+        axis of length N: one bank of filters per signal.
+    bias : array_like, shape (K,), optional
+        Added to each output channel; also (N, K) where `w` has a bank per signal.
+    stride, dilation : int or a sequence of one int, default 1
+        Distance between windows, and between the taps of a window.
+    padding : str, int, or a sequence of one int or (before, after), default "valid"
+        As for `conv2d`; ``padding=[(2, 0)]`` with S = 3 makes a causal convolution.
+    layout : {"NWC", "NCW"}
+        Meaning of the axes.
+    groups, pad_mode, flip, activation, algorithm, dtype, out
+        As for `conv2d`.
+
+    Returns
+    -------
+    ndarray
+        (N, OW, K) or (N, K, OW), in ``np.result_type(x, w)`` unless `dtype` says otherwise.
+
+    Raises
+    ------
+    ValueError
+        Shapes or options that do not fit, or an `out` that cannot hold the result.
+    TypeError
+        As for `conv2d`.
+
+    Examples
+    --------
+    >>> import numpy as np, lanewise as lw
+    >>> signal = np.array([1.0, 2.0, 4.0, 8.0]).reshape(1, 4, 1)
+    >>> difference = np.array([-1.0, 1.0]).reshape(2, 1, 1)
+    >>> lw.conv1d(signal, difference)[0, :, 0]
+    array([1., 2., 4.])
+    >>> lw.conv1d(signal, difference, padding=[(1, 0)], pad_mode="edge")[0, :, 0]
+    array([0., 1., 2., 4.])
+    """
+    return _convolve(
+        "conv1d", 1, _core.conv1d_shape, _core.conv1d, x, w, bias, stride, padding, dilation,
+        groups, layout, pad_mode, flip, activation, algorithm, dtype, out,
+    )  # fmt: skip
+
+
+def conv_transpose2d(
+    x: ArrayLike,
+    w: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    output_padding: PerAxis = 0,
+    dilation: PerAxis = 1,
+    groups: SupportsIndex = 1,
+    layout: Layout2d = "NHWC",
+    out: Array | None = None,
+) -> Array:
+    """Transposed two-dimensional convolution: the adjoint of `conv2d` with zero padding.
+
+    ``out[n, i·stride + r·dilation − before, j·stride + s·dilation − before, k] +=
+    x[n, i, j, c] · w[r, s, k, c]`` for all i, j, r, s and the `c` of `k`'s group, from ``bias[k]``
+    on. No zeros are inserted between the pixels of `x`.
+
+    Parameters
+    ----------
+    x : array_like
+        Images: (N, H, W, C) in layout "NHWC", (N, C, H, W) in "NCHW"; or one image without N, and
+        then the result is without it too. Any real dtype.
+    w : array_like
+        Filters: (R, S, K/groups, C) in layout "NHWC", as tf.nn.conv2d_transpose; (C, K/groups, R,
+        S) in "NCHW", as torch.
+    bias : array_like, shape (K,), optional
+        Added to each output channel. Cast to the result's dtype, never promoting it.
+    stride, dilation : int or one int per spatial axis, default 1
+        Of the convolution whose adjoint this is: `stride` enlarges the image.
+    padding : int, str, or a sequence of one int or (before, after) per spatial axis, default 0
+        Of the convolution whose adjoint this is: rows and columns cut off the result. "same" and
+        "same_lower" give ``OH = H·stride``, "valid" is 0, "full" is ``dilation·(window − 1)``.
+    output_padding : int or one int per spatial axis, default 0
+        Rows and columns more at the end, less than stride or dilation: which of the image sizes
+        that the convolution would map to (H, W) is meant.
+    groups : int, default 1
+        Number of groups that C and K are cut into.
+    layout : {"NHWC", "NCHW"}
+        Meaning of the axes.
+    out : ndarray, optional
+        Where to put the result: of its shape and dtype, not overlapping `x`, `w` or `bias`.
+
+    Returns
+    -------
+    ndarray
+        (N, OH, OW, K) or (N, K, OH, OW) in ``np.result_type(x, w)``,
+        ``OH = (H − 1)·stride + dilation·(R − 1) + 1 − before − after + output_padding``.
+
+    Raises
+    ------
+    ValueError
+        Shapes or options that do not fit, or an `out` that cannot hold the result.
+    TypeError
+        As for `conv2d`.
+
+    Examples
+    --------
+    >>> import numpy as np, lanewise as lw
+    >>> image = np.array([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 2, 2, 1)
+    >>> lw.conv_transpose2d(image, np.ones((2, 2, 1, 1)), stride=2)[0, :, :, 0]
+    array([[1., 1., 2., 2.],
+           [1., 1., 2., 2.],
+           [3., 3., 4., 4.],
+           [3., 3., 4., 4.]])
+    """
+    op = "conv_transpose2d"
+    options = _core.ConvTranspose2dOptions(
         per_axis(op, "stride", stride),
         per_axis(op, "dilation", dilation),
         *padding_code(op, padding),
-        operator.index(groups),
+        per_axis(op, "output_padding", output_padding),
+        _groups(op, groups),
         layout_code(op, layout),
-        _ACTIVATIONS[activation],
     )
-    x, w = promoted(op, False, x=as_array(op, "x", x), w=as_array(op, "w", w))
-    if w.ndim == 5:
-        raise NotImplementedError(f"{op}: w with a leading axis (shape {w.shape}) is not there yet")
-    images = x[None] if x.ndim == 3 else x
-    shape = _core.conv2d_shape(images, w, options)
+    x, w = as_array(op, "x", x), as_array(op, "w", w)
+    result = result_type(op, x=x, w=w)
+    shape = _core.conv_transpose2d_shape(x, w, options)
+    return _finish(op, _core.conv_transpose2d, x, w, bias, options, shape, result, out)
+
+
+def _convolve(
+    op: str,
+    spatial: int,
+    shape_of: Callable[[Array, Array, _core.Conv2dOptions], tuple[int, ...]],
+    kernel: Callable[..., None],
+    x: ArrayLike,
+    w: ArrayLike,
+    bias: ArrayLike | None,
+    stride: PerAxis,
+    padding: Padding,
+    dilation: PerAxis,
+    groups: SupportsIndex,
+    layout: str,
+    pad_mode: str,
+    flip: bool,
+    activation: str | None,
+    algorithm: str,
+    dtype: DTypeLike | None,
+    out: Array | None,
+) -> Array:
+    """What conv2d and conv1d share: `spatial` says how many axes a window slides along."""
+    if algorithm not in _ALGORITHMS:
+        raise ValueError(f"{op}: algorithm is {algorithm!r}, expected 'auto' or 'direct'")
+    options = _core.Conv2dOptions(
+        per_axis(op, "stride", stride, spatial),
+        per_axis(op, "dilation", dilation, spatial),
+        *padding_code(op, padding, spatial),
+        _groups(op, groups),
+        layout_code(op, layout, spatial),
+        _choice(op, "activation", activation, _ACTIVATIONS),
+        _choice(op, "pad_mode", pad_mode, _PAD_MODES),
+        bool(flip),
+    )
+    x, w = as_array(op, "x", x), as_array(op, "w", w)
+    if dtype is None:
+        result = result_type(op, x=x, w=w)
+    else:
+        result = np.dtype(dtype)
+        x, w = cast_array(op, "x", x, result), cast_array(op, "w", w, result)
+    shape = shape_of(x, w, options)
+    return _finish(op, kernel, x, w, bias, options, shape, result, out)
+
+
+def _finish(
+    op: str,
+    kernel: Callable[..., None],
+    x: Array,
+    w: Array,
+    bias: ArrayLike | None,
+    options: object,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    out: Array | None,
+) -> Array:
     operands = {"x": x, "w": w}
     if bias is not None:
-        bias = operands["bias"] = _cast_bias(op, bias, x.dtype)
-    out = output(op, out, shape if images is x else shape[1:], x.dtype, **operands)
-    _core.conv2d(images, w, bias, options, out if images is x else out[None])
+        # The bias is small, and cast whole; it never promotes.
+        array = as_array(op, "bias", bias)
+        bias = operands["bias"] = cast_array(op, "bias", array, dtype, copy=True)
+    out = output(op, out, shape, dtype, **operands)
+    kernel(x, w, bias, options, out)
     return out
 
 
-def _cast_bias(op: str, bias: ArrayLike, dtype: np.dtype[Any]) -> Array:
-    array = as_array(op, "bias", bias)
-    if array.dtype == dtype:
-        return array
-    if not np.can_cast(array.dtype, dtype, "same_kind"):
-        raise TypeError(
-            f"{op}: bias has dtype {array.dtype}, which is no 'same_kind' cast to {dtype}"
-        )
-    return array.astype(dtype)
+def _choice(op: str, name: str, value: _Key, codes: Mapping[_Key, _Code]) -> _Code:
+    if value not in codes:
+        names = ", ".join(map(repr, codes))
+        raise ValueError(f"{op}: {name} is {value!r}, expected one of {names}")
+    return codes[value]
 
 
-def _refuse_pending(op: str, pad_mode: str, flip: bool, algorithm: str, dtype: Any) -> None:
-    if pad_mode not in _PAD_MODES:
-        raise ValueError(f"{op}: pad_mode is {pad_mode!r}, expected one of {', '.join(_PAD_MODES)}")
-    seen = {
-        f"pad_mode={pad_mode!r}": pad_mode != "constant",
-        "flip=True": flip,
-        "algorithm='winograd'": algorithm == "winograd",
-        f"dtype={dtype!r}": dtype is not None,
-    }
-    pending = ", ".join(option for option, asked in seen.items() if asked)
-    raise NotImplementedError(f"{op}: {pending} is not there yet")
+def _groups(op: str, groups: SupportsIndex) -> int:
+    try:
+        return operator.index(groups)
+    except TypeError:
+        raise TypeError(f"{op}: groups is {groups!r}, expected an int") from None

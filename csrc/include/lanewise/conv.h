@@ -1,4 +1,5 @@
-// Batched two-dimensional convolution (cross-correlation, as in every deep-learning library).
+/// @file
+/// Batched convolution (cross-correlation, as in every deep-learning library), and its adjoint.
 #ifndef LANEWISE_CONV_H_
 #define LANEWISE_CONV_H_
 
@@ -8,7 +9,7 @@
 
 namespace lanewise {
 
-// Applied to each output after the bias.
+/// Applied to each output after the bias.
 enum class Activation : uint8_t {
   kNone,
   kRelu,       // max(v, 0)
@@ -23,30 +24,83 @@ constexpr int kActivations = 8;
 
 struct Conv2dOptions {
   PerAxis<int64_t> stride{1, 1}, dilation{1, 1};
-  Padding padding;  // with zeros
+  Padding padding;
   int64_t groups = 1;
   Layout layout = Layout::kNHWC;
   Activation activation = Activation::kNone;
+  PadMode pad_mode = PadMode::kConstant;
+  bool flip = false;  // the mathematical convolution: w's taps in reverse order
 };
 
-// The shape of the result.
-//   kNHWC: x (N, H, W, C), w (R, S, C/groups, K), out (N, OH, OW, K)
-//   kNCHW: x (N, C, H, W), w (K, C/groups, R, S), out (N, K, OH, OW)
-// Throws std::invalid_argument for a wrong rank, channels or groups that do not fit, and whatever
-// ResolveWindow refuses.
+/// The shape of Conv2d's result.
+///
+///     kNHWC: x (N, H, W, C), w (R, S, C/groups, K), out (N, OH, OW, K)
+///     kNCHW: x (N, C, H, W), w (K, C/groups, R, S), out (N, K, OH, OW)
+///
+/// x may lack the batch axis, and out then lacks it too. w may have one more leading axis of length
+/// N: one bank of filters per image.
+///
+/// @throws std::invalid_argument for a wrong number of axes, channels, groups or banks that do not
+///     fit, a border mode on an image without pixels, and whatever ResolveWindow refuses.
 Shape Conv2dShape(const Shape& x, const Shape& w, const Conv2dOptions& options);
 
-// out[n, oh, ow, k] = activation(bias[k] + Σ_{r,s,c} x[n, oh·stride + r·dilation - before, …,
-// c]·w[r, s, c, k]), pixels outside the image being zero and c running over the input channels of
-// k's group.
-//
-// x, w, bias (nullable, shape (K,)) and out are all float32 or all float64, in any strides; out
-// must not overlap an input. The sum is one chain of multiply-adds in the order (r, s, c), so that
-// integer-valued data whose sums fit in the mantissa is exact; each layout gives the same bits.
-// Allocates a packed copy of w and, per thread, scratch of at most 2·L2 (kept for the thread's next
-// call). Thread-safe.
+/// Batched two-dimensional convolution.
+///
+///     out[n, i, j, k] = activation(bias[k] + Σ_{r,s,c} x[n, i·stride + r·dilation - before, …, c]
+///                                                      · w[r, s, c, k])
+///
+/// Pixels outside the image are what pad_mode says; c runs over the input channels of k's group.
+/// Each layout gives the same bits. The sum is one chain of multiply-adds in the order (r, s, c),
+/// so that integer-valued data whose sums fit in the mantissa is exact.
+///
+/// The type of `out` says what is computed: float16, bfloat16 and float32 in float32, rounded once;
+/// float64 in itself; integers modulo 2^bits. x and w may each have any type that NumPy casts to it
+/// "safely". Integers take the activations kNone, kRelu and kRelu6, applied after the wrap-around.
+///
+/// @param bias nullable, of out's type: shape (K,), or (N, K) where w has one bank per image.
+/// @param out of Conv2dShape; it must not overlap another argument. Any strides, as all arguments.
+/// @throws DTypeError for types that do not go together, and what Conv2dShape throws.
+///
+/// Allocates a packed copy of w (of a few banks at a time where there are many) and, per thread,
+/// scratch of at most 2·L2, kept for the thread's next call. Thread-safe.
 void Conv2d(const TensorView& x, const TensorView& w, const TensorView* bias,
             const Conv2dOptions& options, const TensorView& out);
+
+/// The same along one axis: x (N, W, C) or (N, C, W), w (S, C/groups, K) or (K, C/groups, S), out
+/// (N, OW, K) or (N, K, OW). Of options that are given per axis, the second, the width's, counts.
+Shape Conv1dShape(const Shape& x, const Shape& w, const Conv2dOptions& options);
+void Conv1d(const TensorView& x, const TensorView& w, const TensorView* bias,
+            const Conv2dOptions& options, const TensorView& out);
+
+struct ConvTranspose2dOptions {
+  PerAxis<int64_t> stride{1, 1}, dilation{1, 1};
+  Padding padding;                        // of the convolution whose adjoint this is
+  PerAxis<int64_t> output_padding{0, 0};  // rows and columns more, at the end
+  int64_t groups = 1;
+  Layout layout = Layout::kNHWC;
+};
+
+/// The shape of ConvTranspose2d's result.
+///
+///     kNHWC: x (N, H, W, C), w (R, S, K/groups, C), out (N, OH, OW, K)
+///     kNCHW: x (N, C, H, W), w (C, K/groups, R, S), out (N, K, OH, OW)
+///     OH = (H - 1)·stride + dilation·(R - 1) + 1 - before - after + output_padding
+///
+/// kSame and kSameLower give OH = H·stride, and take no output_padding. x may lack the batch axis.
+///
+/// @throws std::invalid_argument as Conv2dShape does, for an output_padding that is negative or not
+///     below max(stride, dilation), and where OH would be below 1.
+Shape ConvTranspose2dShape(const Shape& x, const Shape& w, const ConvTranspose2dOptions& options);
+
+/// The adjoint of Conv2d with zero padding, as gradients and decoders use it:
+///
+///     out[n, i·stride + r·dilation - before, …, k] += x[n, i, …, c]·w[r, s, k, c], from bias[k] on
+///
+/// computed as one convolution for each phase of the output modulo stride, without zeros between
+/// the pixels of x. Types, aliasing, allocation and thread-safety are Conv2d's; bias has shape
+/// (K,).
+void ConvTranspose2d(const TensorView& x, const TensorView& w, const TensorView* bias,
+                     const ConvTranspose2dOptions& options, const TensorView& out);
 
 }  // namespace lanewise
 

@@ -27,6 +27,15 @@ struct Padding {
   PerAxis<int64_t> before{0, 0}, after{0, 0};  // kExplicit only
 };
 
+// What lies outside an image of n elements, at position i; np.pad's modes, for any width.
+enum class PadMode : uint8_t {
+  kConstant,   // zero
+  kReflect,    // mirrored about the border elements: period 2·(n - 1); the one element if n = 1
+  kSymmetric,  // mirrored about the border itself: period 2·n
+  kEdge,       // the nearest element
+  kWrap,       // element i mod n
+};
+
 // One axis with the padding resolved: output o covers the inputs o·stride - before + t·dilation,
 // 0 <= t < window, as far as these lie in [0, in).
 struct WindowAxis {

@@ -8,4 +8,19 @@ ConvAlgorithm ChooseConvAlgorithm(const ConvShape& shape) {
   return ConvAlgorithm::kDirect;
 }
 
+template <class T>
+void RunConv(const ConvProblem<T>& problem) {
+  switch (ChooseConvAlgorithm(problem.shape)) {
+    case ConvAlgorithm::kDirect:
+      return RunDirect(problem);
+    case ConvAlgorithm::kDepthwise:
+      return RunDepthwise(problem);
+  }
+}
+
+template void RunConv(const ConvProblem<float>&);
+template void RunConv(const ConvProblem<double>&);
+template void RunConv(const ConvProblem<int32_t>&);
+template void RunConv(const ConvProblem<int64_t>&);
+
 }  // namespace lanewise

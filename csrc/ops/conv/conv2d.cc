@@ -1,131 +1,141 @@
-// Validation, and the way from views in either layout to a ConvProblem.
+// conv2d and conv1d: validation, and the way from views in either layout to a ConvProblem.
 #include <algorithm>
 
-#include "ops/conv/algorithm.h"
+#include "ops/conv/form.h"
 #include "ops/conv/problem.h"
-#include "ops/strided.h"
 #include "runtime/error.h"
 
 namespace lanewise {
 namespace {
 
-constexpr const char* kOp = "conv2d";
+constexpr ConvForm kConv2d{"conv2d", 2, false}, kConv1d{"conv1d", 1, false};
 
-// Positions of the axes of x and out, and of w.
-struct Axes {
-  int n, h, w, c;
-  int r, s, filter_c, k;
-};
-constexpr Axes kNhwcAxes{0, 1, 2, 3, 0, 1, 2, 3};
-constexpr Axes kNchwAxes{0, 2, 3, 1, 2, 3, 1, 0};
+// Filters are packed for as many images at a time as take this much, where each has its own: half
+// of a small L3.
+constexpr int64_t kBankBytes = int64_t{4} << 20;
 
-const Axes& AxesOf(Layout layout) { return layout == Layout::kNHWC ? kNhwcAxes : kNchwAxes; }
+// One-dimensional data is a row of height 1, whatever the options say of the height.
+Conv2dOptions Flat(Conv2dOptions options) {
+  options.stride[0] = options.dilation[0] = 1;
+  options.padding.before[0] = options.padding.after[0] = 0;
+  return options;
+}
 
-ConvShape Resolve(const Shape& x, const Shape& w, const Conv2dOptions& options) {
-  const bool nhwc = options.layout == Layout::kNHWC;
-  const char* const layout = nhwc ? "NHWC" : "NCHW";
-  if (x.size() != 4) {
-    Fail(kOp, ": x has shape ", ToString(x), ", expected 4 axes in layout ", layout);
-  }
-  if (w.size() != 4) {
-    Fail(kOp, ": w has shape ", ToString(w), ", expected 4 axes ",
-         nhwc ? "(height, width, channels / groups, filters)"
-              : "(filters, channels / groups, height, width)",
-         " in layout ", layout);
-  }
-  const Axes& axes = AxesOf(options.layout);
-  const int64_t channels = x[axes.c], filters = w[axes.k], groups = options.groups;
-  if (groups < 1) Fail(kOp, ": groups is ", groups, ", expected at least 1");
-  if (channels % groups != 0 || filters % groups != 0) {
-    Fail(kOp, ": groups=", groups, " divides not both the ", channels, " channels of x (shape ",
-         ToString(x), ") and the ", filters, " filters of w (shape ", ToString(w), "), layout ",
-         layout);
-  }
-  if (w[axes.filter_c] != channels / groups) {
-    Fail(kOp, ": w has ", w[axes.filter_c], " input channels per group (shape ", ToString(w),
-         ", layout ", nhwc ? "HWIO" : "OIHW", "), but x has ", channels, " channels (shape ",
-         ToString(x), ", layout ", layout, ") and groups=", groups);
-  }
-  ConvShape shape{groups, channels / groups, filters / groups, {}, {}};
-  shape.h = ResolveWindow(kOp, 0, x[axes.h], w[axes.r], options.stride[0], options.dilation[0],
-                          options.padding);
-  shape.w = ResolveWindow(kOp, 1, x[axes.w], w[axes.s], options.stride[1], options.dilation[1],
-                          options.padding);
+ConvShape Resolve(const ConvForm& form, const Shape& x, const Shape& w,
+                  const Conv2dOptions& options) {
+  ConvShape shape = ResolveChannels(form, x, w, options.groups, options.layout);
+  const ImageAxes x_axes(form, x.size(), options.layout);
+  const FilterAxes w_axes(form, w.size(), options.layout);
+  const auto resolve = [&](int axis, int64_t in, int64_t window) {
+    const WindowAxis resolved = ResolveWindow(form.op, axis, in, window, options.stride[axis],
+                                              options.dilation[axis], options.padding);
+    if (in == 0 && resolved.out > 0 && options.pad_mode != PadMode::kConstant) {
+      Fail(form.op, ": x has shape ", ToString(x),
+           " and no pixels to fill the padding with; pad_mode 'constant' needs none");
+    }
+    return resolved;
+  };
+  shape.h = resolve(0, SizeOf(x, x_axes.h), SizeOf(w, w_axes.r));
+  shape.w = resolve(1, SizeOf(x, x_axes.w), SizeOf(w, w_axes.s));
   return shape;
 }
 
-ImageStrides StridesOf(const TensorView& image, const Axes& axes) {
-  return {image.strides[axes.n], image.strides[axes.h], image.strides[axes.w],
-          image.strides[axes.c]};
+Shape OutputShape(const ConvForm& form, const Shape& x, const ConvShape& shape, Layout layout) {
+  return ResultShape(form, x, layout, shape.h.out, shape.w.out, shape.filters());
+}
+
+// Distances between the taps of w, which `flip` reverses, and the offset of the first.
+FilterStrides FilterStridesOf(const TensorView& w, const FilterAxes& axes, const ConvShape& shape,
+                              bool flip, int64_t* first) {
+  const int64_t k = StrideOf(w, axes.k);
+  FilterStrides strides{StrideOf(w, axes.bank), shape.group_k * k,   StrideOf(w, axes.r),
+                        StrideOf(w, axes.s),    StrideOf(w, axes.c), k};
+  *first = 0;
+  if (flip) {
+    *first = (shape.h.window - 1) * strides.r + (shape.w.window - 1) * strides.s;
+    strides.r = -strides.r;
+    strides.s = -strides.s;
+  }
+  return strides;
 }
 
 template <class T>
-Buffer<T> GatherBias(const TensorView* bias, int64_t filters) {
-  Buffer<T> copy(filters);
-  if (bias == nullptr) {
-    std::fill_n(copy.get(), filters, T(0));
-  } else {
-    Gather(Data<const T>(*bias), bias->strides[0], filters, copy.get());
+void Run(const ConvForm& form, const ConvShape& shape, const TensorView& x, const TensorView& w,
+         const TensorView* bias, const Conv2dOptions& options, const TensorView& out) {
+  const ImageAxes x_axes(form, x.rank, options.layout);
+  const FilterAxes w_axes(form, w.rank, options.layout);
+  const int64_t batch = SizeOf(x.sizes(), x_axes.n);
+  const bool banks = w_axes.bank >= 0, bias_banks = bias != nullptr && bias->rank == 2;
+  const Buffer<T> biases = GatherBias<T>(bias, bias_banks ? batch : 1, shape.filters());
+  int64_t first = 0;
+  const FilterStrides filter_strides = FilterStridesOf(w, w_axes, shape, options.flip, &first);
+  const bool real = IsFloat(out.dtype);
+  const ConvProblem<T> whole{shape,
+                             Border(options.pad_mode, shape.h.in),
+                             Border(options.pad_mode, shape.w.in),
+                             batch,
+                             1,
+                             Source<T>(x),
+                             StridesOf(x, x_axes),
+                             Source<T>(w) + first,
+                             filter_strides,
+                             biases.get(),
+                             bias_banks ? shape.filters() : 0,
+                             real ? options.activation : Activation::kNone,
+                             real ? nullptr : ClampFor(out.dtype, options.activation),
+                             Sink<T>(out),
+                             StridesOf(out, x_axes)};
+  if (!banks) return RunConv(whole);
+  const int64_t bytes = shape.filters() * shape.terms() * int64_t{sizeof(T)};
+  const int64_t at_a_time = std::max<int64_t>(1, kBankBytes / std::max<int64_t>(1, bytes));
+  for (int64_t image = 0; image < batch; image += at_a_time) {
+    ConvProblem<T> part = whole;
+    part.batch = part.banks = std::min(at_a_time, batch - image);
+    part.x = whole.x + image * whole.x_strides.n;
+    part.filter = whole.filter + image * whole.filter_strides.n;
+    part.bias = whole.bias + image * whole.bias_stride;
+    part.out = whole.out + image * whole.out_strides.n;
+    RunConv(part);
   }
-  return copy;
 }
 
-template <class T>
-void Run(const ConvShape& shape, const TensorView& x, const TensorView& w, const TensorView* bias,
-         const Conv2dOptions& options, const TensorView& out) {
-  const Axes& axes = AxesOf(options.layout);
-  ConvProblem<T> problem{
-      shape,
-      x.shape[axes.n],
-      Data<const T>(x),
-      StridesOf(x, axes),
-      Data<const T>(w),
-      {w.strides[axes.r], w.strides[axes.s], w.strides[axes.filter_c], w.strides[axes.k]},
-      GatherBias<T>(bias, shape.groups * shape.group_k),
-      options.activation,
-      Data<T>(out),
-      StridesOf(out, axes)};
-  switch (ChooseConvAlgorithm(shape)) {
-    case ConvAlgorithm::kDirect:
-      return RunDirect(problem);
-    case ConvAlgorithm::kDepthwise:
-      return RunDepthwise(problem);
+void Conv(const ConvForm& form, const TensorView& x, const TensorView& w, const TensorView* bias,
+          const Conv2dOptions& options, const TensorView& out) {
+  const Shape x_shape = x.sizes(), w_shape = w.sizes();
+  const ConvShape shape = Resolve(form, x_shape, w_shape, options);
+  Shape bias_shape{shape.filters()};
+  if (bias != nullptr && bias->rank == 2 && w.rank > form.spatial + 2) {
+    bias_shape.insert(bias_shape.begin(), w_shape[0]);
   }
-}
-
-Shape OutputShape(const Shape& x, const Shape& w, const ConvShape& shape, Layout layout) {
-  const Axes& axes = AxesOf(layout);
-  Shape out(4);
-  out[axes.n] = x[axes.n];
-  out[axes.h] = shape.h.out;
-  out[axes.w] = shape.w.out;
-  out[axes.c] = w[axes.k];
-  int64_t elements = 1;
-  for (const int64_t size : out) elements = CheckedProduct(kOp, elements, size);
-  return out;
+  CheckOperands(form, x, w, bias, bias_shape, out,
+                OutputShape(form, x_shape, shape, options.layout));
+  if (!IsFloat(out.dtype) && options.activation > Activation::kRelu6) {
+    FailDType(form.op, ": of the activations only relu and relu6 apply to integers; the result's ",
+              "dtype is ", ToString(out.dtype));
+  }
+  if (std::count(out.shape, out.shape + out.rank, 0) > 0) return;
+  Dispatch(out.dtype,
+           [&](auto zero) { Run<decltype(zero)>(form, shape, x, w, bias, options, out); });
 }
 
 }  // namespace
 
 Shape Conv2dShape(const Shape& x, const Shape& w, const Conv2dOptions& options) {
-  return OutputShape(x, w, Resolve(x, w, options), options.layout);
+  return OutputShape(kConv2d, x, Resolve(kConv2d, x, w, options), options.layout);
 }
 
 void Conv2d(const TensorView& x, const TensorView& w, const TensorView* bias,
             const Conv2dOptions& options, const TensorView& out) {
-  const ConvShape shape = Resolve(x.sizes(), w.sizes(), options);
-  CheckView(kOp, "w", w, x.dtype, w.sizes());
-  if (bias != nullptr) CheckView(kOp, "bias", *bias, x.dtype, {shape.groups * shape.group_k});
-  CheckView(kOp, "out", out, x.dtype, OutputShape(x.sizes(), w.sizes(), shape, options.layout));
-  if (std::count(out.shape, out.shape + 4, 0) > 0) return;
-  switch (x.dtype) {
-    case DType::kFloat32:
-      return Run<float>(shape, x, w, bias, options, out);
-    case DType::kFloat64:
-      return Run<double>(shape, x, w, bias, options, out);
-    default:
-      FailDType(kOp, ": x has dtype ", ToString(x.dtype), ", expected float32 or float64");
-  }
+  Conv(kConv2d, x, w, bias, options, out);
+}
+
+Shape Conv1dShape(const Shape& x, const Shape& w, const Conv2dOptions& options) {
+  return OutputShape(kConv1d, x, Resolve(kConv1d, x, w, Flat(options)), options.layout);
+}
+
+void Conv1d(const TensorView& x, const TensorView& w, const TensorView* bias,
+            const Conv2dOptions& options, const TensorView& out) {
+  Conv(kConv1d, x, w, bias, Flat(options), out);
 }
 
 }  // namespace lanewise

@@ -1,8 +1,8 @@
 // Depthwise convolution: one input and one output channel per group.
 //
-//   lanes = channels, where they are contiguous in x and out (NHWC): rows are output pixels, read
+//   lanes = channels, where they are neighbours in x and out (NHWC): rows are output pixels, read
 //   in
-//           place through one pointer per tap.
+//           place through one pointer per tap, or widened tap by tap.
 //   lanes = pixels of an output row, else (NCHW, any strides): rows are output rows; the input rows
 //           are copied into strips with their padding, split by phase where the stride is above 1,
 //           so that the pixels under one tap are neighbours.
@@ -11,8 +11,10 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "ops/conv/epilogue.h"
 #include "ops/conv/pack.h"
 #include "ops/strided.h"
+#include "runtime/buffer.h"
 #include "runtime/cpu.h"
 #include "runtime/parallel.h"
 
@@ -21,16 +23,22 @@ namespace {
 
 constexpr double kFlopsPerNs = 10;
 
-// filter[tap][channel]
+// filter[bank][tap][channel], or [bank][channel][tap].
 template <class T>
-Buffer<T> PackTaps(const ConvProblem<T>& problem) {
+Buffer<T> PackTaps(const ConvProblem<T>& problem, bool channels_last) {
   const ConvShape& shape = problem.shape;
-  Buffer<T> packed(shape.taps() * shape.groups);
+  const FilterStrides& strides = problem.filter_strides;
+  const int64_t taps = shape.taps(), groups = shape.groups, width = shape.w.window;
+  Buffer<T> packed(problem.banks * taps * groups);
   T* to = packed.get();
-  for (int64_t r = 0; r < shape.h.window; ++r) {
-    for (int64_t s = 0; s < shape.w.window; ++s, to += shape.groups) {
-      Gather(problem.filter + r * problem.filter_strides.r + s * problem.filter_strides.s,
-             problem.filter_strides.k, shape.groups, to);
+  for (int64_t bank = 0; bank < problem.banks; ++bank) {
+    const Source<T> from = problem.filter + bank * strides.n;
+    for (int64_t i = 0; channels_last && i < taps; ++i, to += groups) {
+      (from + (i / width * strides.r + i % width * strides.s)).Read(strides.g, groups, to);
+    }
+    for (int64_t i = 0; !channels_last && i < groups * shape.h.window; ++i, to += width) {
+      const int64_t g = i / shape.h.window, r = i % shape.h.window;
+      (from + (g * strides.g + r * strides.r)).Read(strides.s, width, to);
     }
   }
   return packed;
@@ -38,48 +46,105 @@ Buffer<T> PackTaps(const ConvProblem<T>& problem) {
 
 // ------------------------------------------------------------------------------- lanes = channels
 
+// Pointers to the channels [c, c + n) of x under the taps of up to MR neighbouring output pixels.
+template <class T>
+class PixelPointers {
+ public:
+  // `zeros` are n at least; `copies` hold taps·mr·n elements where x is not native.
+  PixelPointers(const ConvProblem<T>& problem, int64_t mr, const T* zeros, const T** pointers,
+                T* copies)
+      : problem_(problem),
+        mr_(mr),
+        // Tap s of output i + 1 reads the pixel of tap s + shift of output i.
+        shift_(problem.shape.w.stride % problem.shape.w.dilation == 0
+                   ? problem.shape.w.stride / problem.shape.w.dilation
+                   : problem.shape.w.window),
+        zeros_(zeros),
+        pointers_(pointers),
+        copies_(copies) {}
+
+  // Sets [tap][i] for outputs (oh, ow + i), i < count.
+  const T** Set(const Source<T>& x, int64_t n, int64_t oh, int64_t ow, int64_t count) {
+    const WindowAxis &h = problem_.shape.h, &w = problem_.shape.w;
+    const T** taps = pointers_;  // of one row of the window
+    for (int64_t r = 0; r < h.window; ++r, taps += w.window * mr_) {
+      const int64_t ih = problem_.rows(h.Input(oh, r));
+      if (ih == Border::kNone) {
+        std::fill_n(taps, w.window * mr_, zeros_);
+      } else if (x.native()) {
+        SetRow(taps, ow, count,
+               [row = x.InPlace() + ih * problem_.x_strides.h, step = problem_.x_strides.w](
+                   int64_t iw, int64_t, int64_t) { return row + iw * step; });
+      } else {
+        const Source<T> row = x + ih * problem_.x_strides.h;
+        T* const copies = copies_ + r * w.window * mr_ * n;
+        SetRow(taps, ow, count, [&](int64_t iw, int64_t s, int64_t i) -> const T* {
+          if (s >= shift_ && i + 1 < count) return taps[(s - shift_) * mr_ + i + 1];
+          T* const copy = copies + (s * mr_ + i) * n;
+          (row + iw * problem_.x_strides.w).Read(1, n, copy);
+          return copy;
+        });
+      }
+    }
+    return pointers_;
+  }
+
+ private:
+  // taps[s][i] = pointer_to(column of x, s, i), or zeros.
+  template <class F>
+  void SetRow(const T** taps, int64_t ow, int64_t count, const F& pointer_to) {
+    const WindowAxis& w = problem_.shape.w;
+    for (int64_t s = 0; s < w.window; ++s, taps += mr_) {
+      int64_t position = w.Input(ow, s);
+      for (int64_t i = 0; i < count; ++i, position += w.stride) {
+        const int64_t iw = problem_.columns(position);
+        taps[i] = iw == Border::kNone ? zeros_ : pointer_to(iw, s, i);
+      }
+    }
+  }
+
+  const ConvProblem<T>& problem_;
+  const int64_t mr_, shift_;
+  const T* const zeros_;
+  const T** const pointers_;
+  T* const copies_;
+};
+
 template <class T>
 void RunChannelLanes(const ConvProblem<T>& problem, const ConvKernels<T>& kernels) {
   const ConvShape& shape = problem.shape;
   const WindowAxis &h = shape.h, &w = shape.w;
   const int64_t mr = kernels.depthwise_mr, taps = shape.taps(), nr = kernels.nr;
-  const Buffer<T> filter = PackTaps(problem);
+  const Buffer<T> filter = PackTaps(problem, true);
   const Buffer<T> zeros(shape.groups);
   std::fill_n(zeros.get(), shape.groups, T(0));
 
   // The rows of x under a tile and the taps of its channels fit in L1 together.
   const int64_t l1_elements = Caches().l1 / 2 / sizeof(T);
   const Split channels(shape.groups, nr, std::max<int64_t>(nr, l1_elements / (taps + mr)));
-  const double total_ns = problem.flops() / kFlopsPerNs;
-  const Split columns(w.out, mr, w.out);
+  const int64_t copies = problem.x.native() ? 0 : taps * mr * channels.longest();
   const int64_t per_image = h.out * channels.count;
-  const Work work{problem.batch * per_image, total_ns,
-                  Scratch::Bytes<const T*>(taps * mr) + Scratch::Bytes<T>(mr * channels.longest())};
+  const Work work{problem.batch * per_image, problem.flops() / kFlopsPerNs,
+                  Scratch::Bytes<const T*>(taps * mr) + Scratch::Bytes<T>(mr * channels.longest()) +
+                      Scratch::Bytes<T>(copies)};
   ParallelFor(work, [&](int64_t index, Scratch scratch) {
     const T** pointers = scratch.Take<const T*>(taps * mr);
     T* sums = scratch.Take<T>(mr * channels.longest());
+    PixelPointers<T> rows(problem, mr, zeros.get(), pointers, scratch.Take<T>(copies));
     const int64_t image = index / per_image, piece = index % per_image / h.out;
     const int64_t oh = index % h.out;
     const int64_t c = channels.begin(piece), n = channels.end(piece) - c;
-    const T* x = problem.x + image * problem.x_strides.n + c;
-    T* out = problem.out + image * problem.out_strides.n + oh * problem.out_strides.h + c;
+    const Source<T> x = problem.x + (image * problem.x_strides.n + c);
+    const Sink<T> out =
+        problem.out + (image * problem.out_strides.n + oh * problem.out_strides.h + c);
+    const T* taps_of_c = filter.get() + problem.bank(image) * taps * shape.groups + c;
     for (int64_t ow = 0; ow < w.out; ow += mr) {
       const int64_t count = std::min(mr, w.out - ow);
-      const T** pointer = pointers;
-      for (int64_t tap = 0; tap < taps; ++tap, pointer += mr) {
-        const int64_t ih = h.Input(oh, tap / w.window);
-        for (int64_t i = 0; i < count; ++i) {
-          const int64_t iw = w.Input(ow + i, tap % w.window);
-          const bool inside = Inside(ih, h.in) && Inside(iw, w.in);
-          pointer[i] =
-              inside ? x + ih * problem.x_strides.h + iw * problem.x_strides.w : zeros.get();
-        }
-      }
-      kernels.depthwise(pointers, mr, count, taps, n, filter.get() + c, shape.groups, sums,
-                        channels.longest());
-      kernels.finish[static_cast<int>(problem.activation)](
-          sums, channels.longest(), count, n, problem.bias.get() + c,
-          out + ow * problem.out_strides.w, problem.out_strides.w);
+      kernels.depthwise(rows.Set(x, n, oh, ow, count), mr, count, taps, n, taps_of_c, shape.groups,
+                        sums, channels.longest());
+      Epilogue<T>{kernels, problem}.PerLane(
+          sums, channels.longest(), count, n, problem.bias + image * problem.bias_stride + c,
+          out + ow * problem.out_strides.w, problem.out_strides.w, 1);
     }
   });
 }
@@ -102,18 +167,26 @@ struct Phases {
   }
 };
 
-// to[phase·length + i] = row[first + rest of phase + i·stride], zeros outside the image.
+// to[phase·length + i] = pixel first + rest of phase + i·stride of a row of x.
 template <class T>
-void PackStrip(const T* row, int64_t step, const WindowAxis& w, const Phases& phases, int64_t first,
-               int64_t length, T* to) {
+void PackStrip(const ConvProblem<T>& problem, const Source<T>& row, const Phases& phases,
+               int64_t first, int64_t length, T* to) {
+  const WindowAxis& w = problem.shape.w;
+  const int64_t step = problem.x_strides.w;
+  const auto copy_border = [&](int64_t start, int64_t begin, int64_t end) {
+    if (problem.columns.constant()) return std::fill(to + begin, to + end, T(0));
+    for (int64_t i = begin; i < end; ++i) {
+      (row + problem.columns(start + i * w.stride) * step).Read(1, 1, to + i);
+    }
+  };
   for (const int64_t rest : phases.rests) {
     const int64_t start = first + rest;
     const int64_t begin = start >= 0 ? 0 : std::min(length, CeilDiv(-start, w.stride));
     const int64_t end =
         start >= w.in ? begin : std::clamp(CeilDiv(w.in - start, w.stride), begin, length);
-    std::fill(to, to + begin, T(0));
-    Gather(row + (start + begin * w.stride) * step, w.stride * step, end - begin, to + begin);
-    std::fill(to + end, to + length, T(0));
+    copy_border(start, 0, begin);
+    (row + (start + begin * w.stride) * step).Read(w.stride * step, end - begin, to + begin);
+    copy_border(start, end, length);
     to += length;
   }
 }
@@ -123,13 +196,7 @@ void RunPixelLanes(const ConvProblem<T>& problem, const ConvKernels<T>& kernels)
   const ConvShape& shape = problem.shape;
   const WindowAxis &h = shape.h, &w = shape.w;
   const int64_t mr = kernels.depthwise_mr, taps = shape.taps();
-  const Buffer<T> filter(shape.groups * taps);  // [channel][tap]
-  for (int64_t k = 0; k < shape.groups; ++k) {
-    for (int64_t r = 0; r < h.window; ++r) {
-      Gather(problem.filter + k * problem.filter_strides.k + r * problem.filter_strides.r,
-             problem.filter_strides.s, w.window, filter.get() + k * taps + r * w.window);
-    }
-  }
+  const Buffer<T> filter = PackTaps(problem, false);
 
   const Phases phases(w);
   const int64_t phase_count = phases.rests.size();
@@ -155,7 +222,7 @@ void RunPixelLanes(const ConvProblem<T>& problem, const ConvKernels<T>& kernels)
     const int64_t oh = index % per_plane / columns.count * mr, piece = index % columns.count;
     const int64_t ow = columns.begin(piece), n = columns.end(piece) - ow;
     const int64_t count = std::min(mr, h.out - oh);
-    const T* x = problem.x + image * problem.x_strides.n + k * problem.x_strides.c;
+    const Source<T> x = problem.x + (image * problem.x_strides.n + k * problem.x_strides.c);
 
     // strips[i·R + r] is the input row under output row oh + i and tap row r; rows that two outputs
     // share are copied once and pointed at twice.
@@ -173,12 +240,11 @@ void RunPixelLanes(const ConvProblem<T>& problem, const ConvKernels<T>& kernels)
       for (int64_t r = 0; r < h.window; ++r) {
         T* to = strip_of(i, r);
         if (to == strips + (i * h.window + r) * strip) {
-          const int64_t ih = h.Input(oh + i, r);
-          if (Inside(ih, h.in)) {
-            PackStrip(x + ih * problem.x_strides.h, problem.x_strides.w, w, phases, w.First(ow),
-                      phase_length, to);
-          } else {
+          const int64_t ih = problem.rows(h.Input(oh + i, r));
+          if (ih == Border::kNone) {
             std::fill_n(to, strip, T(0));
+          } else {
+            PackStrip(problem, x + ih * problem.x_strides.h, phases, w.First(ow), phase_length, to);
           }
         }
         for (int64_t s = 0; s < w.window; ++s) {
@@ -187,19 +253,16 @@ void RunPixelLanes(const ConvProblem<T>& problem, const ConvKernels<T>& kernels)
         }
       }
     }
-    kernels.depthwise_broadcast(pointers, mr, count, taps, n, filter.get() + k * taps, 0, sums,
-                                columns.longest());
-
-    const auto finish = kernels.finish_per_row[static_cast<int>(problem.activation)];
-    const T b = problem.bias.get()[k];
-    T* out = problem.out + image * problem.out_strides.n + k * problem.out_strides.c +
-             ow * problem.out_strides.w;
+    kernels.depthwise_broadcast(pointers, mr, count, taps, n,
+                                filter.get() + (problem.bank(image) * shape.groups + k) * taps, 0,
+                                sums, columns.longest());
+    const ImageStrides& strides = problem.out_strides;
+    const T b = problem.bias[image * problem.bias_stride + k];
+    const Sink<T> out =
+        problem.out + (image * strides.n + k * strides.c + oh * strides.h + ow * strides.w);
     for (int64_t i = 0; i < count; ++i) {
-      T* from = sums + i * columns.longest();
-      T* to = out + (oh + i) * problem.out_strides.h;
-      const bool contiguous = problem.out_strides.w == 1;
-      finish(from, 0, 1, n, &b, contiguous ? to : from, 0);
-      if (!contiguous) Scatter(from, n, to, problem.out_strides.w);
+      Epilogue<T>{kernels, problem}.PerRow(sums + i * columns.longest(), 0, 1, n, &b,
+                                           out + i * strides.h, 0, strides.w);
     }
   });
 }
@@ -218,5 +281,7 @@ void RunDepthwise(const ConvProblem<T>& problem) {
 
 template void RunDepthwise(const ConvProblem<float>&);
 template void RunDepthwise(const ConvProblem<double>&);
+template void RunDepthwise(const ConvProblem<int32_t>&);
+template void RunDepthwise(const ConvProblem<int64_t>&);
 
 }  // namespace lanewise

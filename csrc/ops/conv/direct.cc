@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "ops/conv/epilogue.h"
 #include "ops/conv/pack.h"
 #include "ops/strided.h"
 #include "runtime/cpu.h"
@@ -83,8 +84,9 @@ Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels) {
   // Groups of few output channels would leave most lanes of a vector idle: 3×3 with 128 channels at
   // 56² in 32 groups takes 2.0 ms with lanes = pixels instead of 3.3.
   const bool channel_lanes = problem.out_strides.c == 1 && shape.group_k > nr / 4;
-  const bool pack_rows =
-      channel_lanes && (problem.x_strides.c != 1 || shape.group_c < kMinDepthInPlace);
+  const bool in_place =
+      problem.x.native() && problem.x_strides.c == 1 && shape.group_c >= kMinDepthInPlace;
+  const bool pack_rows = channel_lanes && !in_place;
   const int64_t max_terms = Caches().l1 / 2 / (nr * sizeof(T));
   Plan plan{channel_lanes,
             pack_rows,
@@ -99,17 +101,41 @@ Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels) {
   return plan;
 }
 
+// The filters as the plan wants them, in the caller's memory or packed.
+template <class T>
+struct Filters {
+  Buffer<T> packed;
+  const T* data;
+  int64_t bank, group, row;  // distances; `row` for lanes = pixels only
+
+  Filters(const ConvProblem<T>& problem, const Plan& plan) {
+    const ConvShape& shape = problem.shape;
+    row = shape.terms();
+    if (plan.channel_lanes) {
+      packed = PackFilterPanels(problem, plan.nr);
+      group = CeilDiv(shape.group_k, plan.nr) * plan.nr * shape.terms();
+    } else if (HasFilterRows(problem)) {
+      data = problem.filter.InPlace();
+      bank = problem.filter_strides.n;
+      group = problem.filter_strides.g;
+      row = problem.filter_strides.k;
+      return;
+    } else {
+      packed = PackFilterRows(problem);
+      group = shape.group_k * row;
+    }
+    data = packed.get();
+    bank = shape.groups * group;
+  }
+};
+
 // One task, in one thread's scratch.
 template <class T>
 class Task {
  public:
   Task(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const Plan& plan,
-       const T* filter, int64_t filter_stride, Scratch scratch)
-      : kernels_(kernels),
-        problem_(problem),
-        plan_(plan),
-        filter_(filter),
-        filter_stride_(filter_stride) {
+       const Filters<T>& filters, Scratch scratch)
+      : kernels_(kernels), problem_(problem), plan_(plan), filters_(filters) {
     const int64_t pixels = plan.pixels.longest(), channels = plan.channels.longest();
     sums_ = scratch.Take<T>(pixels * channels);
     pixels_ = scratch.Take<Pixel>(pixels);
@@ -134,7 +160,8 @@ class Task {
     pixel_count_ = plan_.pixels.end(pixel_piece) - pixel_begin_;
     channel_begin_ = plan_.channels.begin(channel_piece);
     channel_count_ = plan_.channels.end(channel_piece) - channel_begin_;
-    x_ = problem_.x + image * problem_.x_strides.n + group * shape.group_c * problem_.x_strides.c;
+    x_ = problem_.x + (image * problem_.x_strides.n + group * shape.group_c * problem_.x_strides.c);
+    filter_ = filters_.data + problem_.bank(image) * filters_.bank + group * filters_.group;
     FillPixels(shape, pixel_begin_, pixel_begin_ + pixel_count_, pixels_);
 
     int64_t first_term = 0;
@@ -168,9 +195,7 @@ class Task {
 
   void AccumulateChannelLanes(const TermBlock& block, int64_t first_term) {
     const int64_t terms = problem_.shape.terms(), nr = plan_.nr;
-    const int64_t group_panels = CeilDiv(problem_.shape.group_k, nr);
-    const int64_t first_panel = group_ * group_panels + channel_begin_ / nr;
-    const T* panels = filter_ + (first_panel * terms + first_term) * nr;
+    const T* panels = filter_ + (channel_begin_ / nr * terms + first_term) * nr;
     if (plan_.pack_rows) {
       for (int64_t i = 0; i < pixel_count_; ++i) {
         T* row = input_ + i * plan_.max_terms;
@@ -191,9 +216,8 @@ class Task {
       PackPixelPanel(problem_, x_, pixels_ + p, std::min(nr, pixel_count_ - p), block, nr,
                      input_ + p / nr * panel_size);
     }
-    const int64_t first_filter = group_ * problem_.shape.group_k + channel_begin_;
     for (int64_t i = 0; i < channel_count_; ++i) {
-      row_pointers_[i] = filter_ + (first_filter + i) * filter_stride_ + first_term;
+      row_pointers_[i] = filter_ + (channel_begin_ + i) * filters_.row + first_term;
     }
     AccumulateTiles(1, block.terms(), channel_count_, input_, panel_size, first_term == 0);
   }
@@ -202,13 +226,15 @@ class Task {
   void PointAtPixels(const TermBlock& block) {
     const WindowAxis &h = problem_.shape.h, &w = problem_.shape.w;
     const ImageStrides& strides = problem_.x_strides;
+    const T* const x = x_.InPlace() + block.c_begin;
     const T** pointer = row_pointers_;
     for (int64_t tap = block.tap_begin; tap < block.tap_end; ++tap) {
       const int64_t dh = tap / w.window * h.dilation, dw = tap % w.window * w.dilation;
       for (int64_t i = 0; i < pixel_count_; ++i) {
-        const int64_t ih = pixels_[i].ih + dh, iw = pixels_[i].iw + dw;
-        const bool inside = Inside(ih, h.in) && Inside(iw, w.in);
-        *pointer++ = inside ? x_ + ih * strides.h + iw * strides.w + block.c_begin : zeros_;
+        const int64_t ih = problem_.rows(pixels_[i].ih + dh);
+        const int64_t iw = problem_.columns(pixels_[i].iw + dw);
+        const bool zeros = ih == Border::kNone || iw == Border::kNone;
+        *pointer++ = zeros ? zeros_ : x + ih * strides.h + iw * strides.w;
       }
     }
   }
@@ -232,12 +258,12 @@ class Task {
     const ImageStrides& strides = problem_.out_strides;
     const bool flat = strides.h == w.out * strides.w;
     const int64_t channel = group_ * problem_.shape.group_k + channel_begin_;
-    T* out = problem_.out + image_ * strides.n + channel * strides.c;
-    const T* bias = problem_.bias.get() + channel;
+    const Sink<T> out = problem_.out + (image_ * strides.n + channel * strides.c);
+    const T* bias = problem_.bias + image_ * problem_.bias_stride + channel;
     for (int64_t i = 0; i < pixel_count_;) {
       const Pixel& pixel = pixels_[i];
       const int64_t left = pixel_count_ - i, n = flat ? left : std::min(left, w.out - pixel.ow);
-      T* to = out + pixel.oh * strides.h + pixel.ow * strides.w;
+      const Sink<T> to = out + (pixel.oh * strides.h + pixel.ow * strides.w);
       if (plan_.channel_lanes) {
         FinishChannelLanes(i, n, bias, to);
       } else {
@@ -247,39 +273,33 @@ class Task {
     }
   }
 
-  void FinishChannelLanes(int64_t first, int64_t count, const T* bias, T* out) {
-    const auto finish = kernels_.finish[static_cast<int>(problem_.activation)];
+  void FinishChannelLanes(int64_t first, int64_t count, const T* bias, const Sink<T>& out) {
+    const ImageStrides& strides = problem_.out_strides;
     const int64_t nr = plan_.nr;
     for (int64_t lane = 0; lane < channel_count_; lane += nr) {
-      finish(PanelSums(lane / nr) + first * nr, nr, count, std::min(nr, channel_count_ - lane),
-             bias + lane, out + lane, problem_.out_strides.w);
+      Epilogue<T>{kernels_, problem_}.PerLane(PanelSums(lane / nr) + first * nr, nr, count,
+                                              std::min(nr, channel_count_ - lane), bias + lane,
+                                              out + lane * strides.c, strides.w, strides.c);
     }
   }
 
-  void FinishPixelLanes(int64_t first, int64_t count, const T* bias, T* out) {
-    const auto finish = kernels_.finish_per_row[static_cast<int>(problem_.activation)];
+  void FinishPixelLanes(int64_t first, int64_t count, const T* bias, const Sink<T>& out) {
     const ImageStrides& strides = problem_.out_strides;
     const int64_t nr = plan_.nr;
-    for (int64_t i = first, n = 0; i < first + count; i += n, out += n * strides.w) {
+    for (int64_t i = first, n = 0; i < first + count; i += n) {
       n = std::min(nr - i % nr, first + count - i);
-      T* sums = PanelSums(i / nr) + i % nr;
-      if (strides.w == 1) {
-        finish(sums, nr, channel_count_, n, bias, out, strides.c);
-      } else {
-        finish(sums, nr, channel_count_, n, bias, sums, nr);
-        for (int64_t k = 0; k < channel_count_; ++k) {
-          Scatter(sums + k * nr, n, out + k * strides.c, strides.w);
-        }
-      }
+      Epilogue<T>{kernels_, problem_}.PerRow(PanelSums(i / nr) + i % nr, nr, channel_count_, n,
+                                             bias, out + (i - first) * strides.w, strides.c,
+                                             strides.w);
     }
   }
 
   const ConvKernels<T>& kernels_;
   const ConvProblem<T>& problem_;
   const Plan& plan_;
-  const T* const filter_;        // panels (channel lanes) or rows (pixel lanes)
-  const int64_t filter_stride_;  // between rows
-  const T* x_ = nullptr;         // channel 0 of the group
+  const Filters<T>& filters_;
+  const T* filter_ = nullptr;  // of the group: panels (channel lanes) or rows (pixel lanes)
+  Source<T> x_;                // channel 0 of the group
   int64_t image_ = 0, group_ = 0;
   int64_t pixel_begin_ = 0, pixel_count_ = 0, channel_begin_ = 0, channel_count_ = 0;
   // Scratch.
@@ -296,19 +316,13 @@ template <class T>
 void RunDirect(const ConvProblem<T>& problem) {
   const auto& kernels = ConvKernelsFor<T>(ActiveTarget());
   const Plan plan = MakePlan(problem, kernels);
-  const bool in_place = !plan.channel_lanes && HasFilterRows(problem);
-  const Buffer<T> packed = plan.channel_lanes ? PackFilterPanels(problem, plan.nr)
-                           : in_place         ? Buffer<T>()
-                                              : PackFilterRows(problem);
-  const T* const filter = in_place ? problem.filter : packed.get();
-  const int64_t filter_stride = in_place ? problem.filter_strides.k : problem.shape.terms();
-
+  const Filters<T> filters(problem, plan);
   const int64_t channel_pieces = plan.channels.count, pixel_pieces = plan.pixels.count;
   const int64_t per_group = channel_pieces * pixel_pieces;
   const int64_t per_image = problem.shape.groups * per_group;
   const Work work{problem.batch * per_image, plan.total_ns, Task<T>::ScratchBytes(plan)};
   ParallelFor(work, [&](int64_t index, Scratch scratch) {
-    Task<T> task(kernels, problem, plan, filter, filter_stride, scratch);
+    Task<T> task(kernels, problem, plan, filters, scratch);
     task.Run(index / per_image, index % per_image / per_group, index % per_group / channel_pieces,
              index % channel_pieces);
   });
@@ -316,5 +330,7 @@ void RunDirect(const ConvProblem<T>& problem) {
 
 template void RunDirect(const ConvProblem<float>&);
 template void RunDirect(const ConvProblem<double>&);
+template void RunDirect(const ConvProblem<int32_t>&);
+template void RunDirect(const ConvProblem<int64_t>&);
 
 }  // namespace lanewise

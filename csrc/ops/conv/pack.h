@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "ops/conv/problem.h"
+#include "runtime/buffer.h"
 
 namespace lanewise {
 
@@ -25,41 +26,36 @@ struct TermBlock {
 // none.
 std::vector<TermBlock> TermBlocks(const ConvShape& shape, int64_t max_terms, int64_t max_taps);
 
-// Whether a position along an axis of `size` is in the image rather than in the padding.
-inline bool Inside(int64_t position, int64_t size) {
-  return static_cast<uint64_t>(position) < static_cast<uint64_t>(size);
-}
-
 // A pixel of the output by its number oh·OW + ow, with the input position of its first tap.
 struct Pixel {
   int64_t oh, ow, ih, iw;
 };
 void FillPixels(const ConvShape& shape, int64_t begin, int64_t end, Pixel* pixels);
 
-// The whole filter as panels for lanes = output channels: [group][⌈K/NR⌉][term][NR], the last
-// panel filled up with zeros.
+// All filters as panels for lanes = output channels: [bank][group][⌈K/NR⌉][term][NR], the last
+// panel of a group filled up with zeros.
 template <class T>
 Buffer<T> PackFilterPanels(const ConvProblem<T>& problem, int64_t nr);
 
-// The whole filter as rows for lanes = pixels: [group·K + k][term].
+// All filters as rows for lanes = pixels: [bank][group·K + k][term].
 template <class T>
 Buffer<T> PackFilterRows(const ConvProblem<T>& problem);
 
-// True if the filter's own memory is PackFilterRows already, but for the distance between rows.
+// True if the filters' own memory is PackFilterRows already, but for the distances between rows.
 template <class T>
 bool HasFilterRows(const ConvProblem<T>& problem);
 
-// The input under one output pixel: to[term of the block], zeros outside the image. `x` points at
-// channel 0 of the group in the pixel's image.
+// The input under one output pixel: to[term of the block], the border's elements outside the image.
+// `x` is channel 0 of the group in the pixel's image.
 template <class T>
-void PackPixelRow(const ConvProblem<T>& problem, const T* x, const Pixel& pixel,
+void PackPixelRow(const ConvProblem<T>& problem, const Source<T>& x, const Pixel& pixel,
                   const TermBlock& block, T* to);
 
 // The input under `count` <= nr neighbouring output pixels: panel[term of the block][nr], zeros
-// outside the image and past `count`.
+// past `count`.
 template <class T>
-void PackPixelPanel(const ConvProblem<T>& problem, const T* x, const Pixel* pixels, int64_t count,
-                    const TermBlock& block, int64_t nr, T* panel);
+void PackPixelPanel(const ConvProblem<T>& problem, const Source<T>& x, const Pixel* pixels,
+                    int64_t count, const TermBlock& block, int64_t nr, T* panel);
 
 }  // namespace lanewise
 

@@ -1,11 +1,13 @@
-// A convolution with every option resolved, the same for both layouts.
+// A convolution with every option resolved: the same for both layouts, one or two spatial axes, and
+// a phase of a transposed convolution.
 #ifndef LANEWISE_OPS_CONV_PROBLEM_H_
 #define LANEWISE_OPS_CONV_PROBLEM_H_
 
 #include <cstdint>
 
 #include "lanewise/conv.h"
-#include "runtime/buffer.h"
+#include "ops/conv/border.h"
+#include "ops/elements.h"
 
 namespace lanewise {
 
@@ -14,36 +16,54 @@ struct ImageStrides {
   int64_t n, h, w, c;
 };
 
+// Element strides of filters: between banks (one per image, or 0), groups, taps, input channels and
+// the filters of a group.
+struct FilterStrides {
+  int64_t n, g, r, s, c, k;
+};
+
 // The part that decides about the algorithm: one image, whatever its batch and strides.
 struct ConvShape {
   int64_t groups, group_c, group_k;  // channels per group, in and out
   WindowAxis h, w;
 
+  int64_t channels() const { return groups * group_c; }
+  int64_t filters() const { return groups * group_k; }
   int64_t taps() const { return h.window * w.window; }
   int64_t terms() const { return taps() * group_c; }
   int64_t pixels() const { return h.out * w.out; }
 };
 
+// relu or relu6 of results of an integer type, in place, after they have wrapped around.
+using Clamp = void (*)(std::byte* results, int64_t n, int64_t stride);
+
+// T is the type that sums are computed in.
 template <class T>
 struct ConvProblem {
   ConvShape shape;
-  int64_t batch;
-  const T* x;
+  Border rows, columns;  // of x
+  int64_t batch, banks;  // banks of filters: 1, or one per image
+  Source<T> x;
   ImageStrides x_strides;
-  const T* filter;
-  struct {
-    int64_t r, s, c, k;
-  } filter_strides;
-  Buffer<T> bias;  // one per output channel, zeros where there is none
-  Activation activation;
-  T* out;
+  Source<T> filter;
+  FilterStrides filter_strides;
+  const T* bias;          // one per output channel, zeros where there is none
+  int64_t bias_stride;    // between the biases of two images, 0 if they share one
+  Activation activation;  // kNone for integers,
+  Clamp clamp;            // which may have this instead
+  Sink<T> out;
   ImageStrides out_strides;
 
+  int64_t bank(int64_t image) const { return banks == 1 ? 0 : image; }
   double flops() const {
     return 2.0 * double(batch) * double(shape.pixels()) * double(shape.terms()) *
-           double(shape.groups * shape.group_k);
+           double(shape.filters());
   }
 };
+
+// Chooses an algorithm and runs it.
+template <class T>
+void RunConv(const ConvProblem<T>& problem);
 
 // One file per algorithm. Both compute the same chain of multiply-adds for each output, in the
 // order (r, s, c), and so the same bits.
