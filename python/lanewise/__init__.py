@@ -4,7 +4,7 @@ from . import _pending
 from ._core import __version__
 from ._runtime import config, get_num_threads, set_num_threads, set_simd_target, show_config
 from .conv import conv2d
-from .distance import pairwise_distances
+from .distance import paired_distances, pairwise_distances
 from .pool import max_pool2d
 from .softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 
@@ -16,6 +16,7 @@ __all__ = [
     "log_softmax",
     "log_softmax_backward",
     "max_pool2d",
+    "paired_distances",
     "pairwise_distances",
     "set_num_threads",
     "set_simd_target",

@@ -12,7 +12,7 @@ NAMES = frozenset(
     avg_pool1d avg_pool2d avg_pool2d_backward global_avg_pool2d global_max_pool2d max_pool1d
     max_pool2d_backward min_pool1d min_pool2d
     cross_entropy logsumexp softmax_jacobian
-    nearest_neighbors paired_distances pairwise_argmin pairwise_distances_backward radius_neighbors
+    nearest_neighbors pairwise_argmin pairwise_distances_backward radius_neighbors
     release_pool set_pool_limit
     """.split()  # noqa: SIM905
 )
