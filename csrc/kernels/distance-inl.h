@@ -225,25 +225,40 @@ HWY_INLINE bool MapTotals(const DistanceTotals<T>& tile, T* out, int64_t out_str
   return hn::AllFalse(d, doubted);
 }
 
-// The operands of finishing beside the totals.
+// What finishing reads beside the totals, in locals that no store to memory can be thought to
+// change.
 template <class T>
-struct FinishOperands {
-  const DistanceTotals<T>& tile;
-  const DistanceTag<T> d{};
+class FinishOperands {
+ public:
   using V = hn::Vec<DistanceTag<T>>;
 
-  HWY_INLINE V second(size_t i, size_t j) const {
-    return hn::Load(d, tile.second + i * kDistanceNV * hn::Lanes(d) + j);
+  HWY_INLINE explicit FinishOperands(const DistanceTotals<T>& tile)
+      : second_(tile.second),
+        x_norms_(tile.x_norms),
+        y_norms_(tile.y_norms),
+        pairs_(tile.pairs),
+        low_(hn::Set(DistanceTag<T>(), tile.smallest)),
+        high_(hn::Set(DistanceTag<T>(), std::numeric_limits<T>::max())) {}
+
+  HWY_INLINE V Second(size_t i, size_t j) const {
+    const DistanceTag<T> d;
+    return hn::Load(d, second_ + i * kDistanceNV * hn::Lanes(d) + j);
   }
-  HWY_INLINE V x2(size_t i, size_t j) const {
-    return tile.pairs ? hn::Load(d, tile.x_norms + j) : hn::Set(d, tile.x_norms[i]);
+  HWY_INLINE V XNorm(size_t i, size_t j) const {
+    const DistanceTag<T> d;
+    return pairs_ ? hn::Load(d, x_norms_ + j) : hn::Set(d, x_norms_[i]);
   }
-  HWY_INLINE V y2(size_t j) const { return hn::Load(d, tile.y_norms + j); }
+  HWY_INLINE V YNorm(size_t j) const { return hn::Load(DistanceTag<T>(), y_norms_ + j); }
   // As masks, where a number is not to be trusted.
-  HWY_INLINE auto TooSmall(V number) const { return hn::Lt(number, hn::Set(d, tile.smallest)); }
-  HWY_INLINE auto TooLarge(V number) const {
-    return hn::Gt(number, hn::Set(d, std::numeric_limits<T>::max()));
-  }
+  HWY_INLINE auto TooSmall(V number) const { return hn::Lt(number, low_); }
+  HWY_INLINE auto TooLarge(V number) const { return hn::Gt(number, high_); }
+  HWY_INLINE auto OutOfRange(V number) const { return hn::Or(TooSmall(number), TooLarge(number)); }
+
+ private:
+  const T* const second_;
+  const T *const x_norms_, *const y_norms_;
+  const bool pairs_;
+  const V low_, high_;
 };
 
 template <class T>
@@ -254,11 +269,11 @@ bool FinishCopy(const DistanceTotals<T>& tile, T* out, int64_t out_stride) {
 
 template <class T>
 bool FinishCopySafe(const DistanceTotals<T>& tile, T* out, int64_t out_stride) {
-  const FinishOperands<T> operands{tile};
+  const FinishOperands<T> operands(tile);
   return MapTotals(
       tile, out, out_stride, [&](auto total, size_t i, size_t j, auto& doubted) HWY_ATTR {
         const auto norms =
-            hn::Or(operands.TooLarge(operands.x2(i, j)), operands.TooLarge(operands.y2(j)));
+            hn::Or(operands.TooLarge(operands.XNorm(i, j)), operands.TooLarge(operands.YNorm(j)));
         doubted = hn::Or(doubted, norms);
         return total;
       });
@@ -274,10 +289,10 @@ bool FinishMean(const DistanceTotals<T>& tile, T* out, int64_t out_stride) {
 
 template <class T>
 bool FinishQuotient(const DistanceTotals<T>& tile, T* out, int64_t out_stride) {
-  const FinishOperands<T> operands{tile};
+  const FinishOperands<T> operands(tile);
   return MapTotals(
       tile, out, out_stride, [&](auto total, size_t i, size_t j, auto& doubted) HWY_ATTR {
-        const auto second = operands.second(i, j);
+        const auto second = operands.Second(i, j);
         doubted = hn::Or(doubted, hn::Or(operands.TooLarge(total), operands.TooLarge(second)));
         return hn::Div(total, second);
       });
@@ -285,22 +300,22 @@ bool FinishQuotient(const DistanceTotals<T>& tile, T* out, int64_t out_stride) {
 
 template <class T>
 bool FinishSqrt(const DistanceTotals<T>& tile, T* out, int64_t out_stride) {
-  const FinishOperands<T> operands{tile};
+  const FinishOperands<T> operands(tile);
   return MapTotals(tile, out, out_stride, [&](auto total, size_t, size_t, auto& doubted) HWY_ATTR {
-    doubted = hn::Or(doubted, hn::Or(operands.TooSmall(total), operands.TooLarge(total)));
+    doubted = hn::Or(doubted, operands.OutOfRange(total));
     return hn::Sqrt(total);
   });
 }
 
 template <class T>
 bool FinishRoot(const DistanceTotals<T>& tile, T* out, int64_t out_stride) {
-  const FinishOperands<T> operands{tile};
+  const FinishOperands<T> operands(tile);
   const DistanceTag<T> d;
   // 1/p and what its rounding left.
   const auto one = hn::Set(d, 1.0), p = hn::Set(d, tile.p), inverse = hn::Div(one, p);
   const auto rest = hn::Div(hn::NegMulAdd(p, inverse, one), p);
   return MapTotals(tile, out, out_stride, [&](auto total, size_t, size_t, auto& doubted) HWY_ATTR {
-    doubted = hn::Or(doubted, hn::Or(operands.TooSmall(total), operands.TooLarge(total)));
+    doubted = hn::Or(doubted, operands.OutOfRange(total));
     return math::Pow(d, total, inverse, rest);
   });
 }
@@ -309,12 +324,12 @@ bool FinishRoot(const DistanceTotals<T>& tile, T* out, int64_t out_stride) {
 // itself is exactly 1.
 template <class T>
 bool FinishCosine(const DistanceTotals<T>& tile, T* out, int64_t out_stride) {
-  const FinishOperands<T> operands{tile};
+  const FinishOperands<T> operands(tile);
   const DistanceTag<T> d;
   const auto zero = hn::Zero(d), one = hn::Set(d, T(1)), two = hn::Set(d, T(2));
   return MapTotals(
       tile, out, out_stride, [&](auto total, size_t i, size_t j, auto& doubted) HWY_ATTR {
-        const auto x2 = operands.x2(i, j), y2 = operands.y2(j), product = hn::Mul(x2, y2);
+        const auto x2 = operands.XNorm(i, j), y2 = operands.YNorm(j), product = hn::Mul(x2, y2);
         const auto smallest_factor = hn::Min(product, hn::Min(x2, y2));
         doubted =
             hn::Or(doubted, hn::Or(operands.TooSmall(smallest_factor), operands.TooLarge(product)));
@@ -328,10 +343,10 @@ bool FinishCosine(const DistanceTotals<T>& tile, T* out, int64_t out_stride) {
 // Of coordinates that are 0 or 1: t are set in both, x2 + y2 - t in either. Counts are exact.
 template <class T>
 bool FinishJaccard(const DistanceTotals<T>& tile, T* out, int64_t out_stride) {
-  const FinishOperands<T> operands{tile};
+  const FinishOperands<T> operands(tile);
   const auto zero = hn::Zero(DistanceTag<T>());
   return MapTotals(tile, out, out_stride, [&](auto total, size_t i, size_t j, auto&) HWY_ATTR {
-    const auto either = hn::Sub(hn::Add(operands.x2(i, j), operands.y2(j)), total);
+    const auto either = hn::Sub(hn::Add(operands.XNorm(i, j), operands.YNorm(j)), total);
     const auto share = hn::Div(hn::Sub(either, total), either);
     return hn::IfThenZeroElse(hn::Eq(either, zero), share);
   });

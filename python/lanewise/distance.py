@@ -187,7 +187,9 @@ def _distances(
             exponent = float(p)
         except (TypeError, ValueError):
             raise TypeError(f"{op}: p is {p!r}, expected a real number") from None
-    dtype = float_result_type(op, x=x, y=y)
+    dtype = x.dtype
+    if dtype is not y.dtype or dtype.kind != "f":
+        dtype = float_result_type(op, x=x, y=y)
     out = output(op, out, shape_of(x, y), dtype, x=x, y=y)
     kernel(x, y, code, exponent, out)
     return out

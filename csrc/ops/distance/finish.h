@@ -58,13 +58,19 @@ class Finisher {
         d_(d),
         smallest_(SmallestTrusted(recipe, d)) {}
 
-  // The results of a tile, of which `smallest`, `d` and `p` are filled in here; rows(i, j) is the
-  // pair of rows whose distance result (i, j) is.
+  // Totals with all filled in that is the same for every tile.
+  DistanceTotals<T> Totals() const {
+    DistanceTotals<T> totals{};
+    totals.smallest = smallest_;
+    totals.d = static_cast<double>(d_);
+    totals.p = recipe_.p;
+    return totals;
+  }
+
+  // The results of a tile; rows(i, j) is the pair of rows whose distance result (i, j) is.
   template <class RowsOf>
-  void operator()(DistanceTotals<T> tile, T* out, int64_t out_stride, const RowsOf& rows) const {
-    tile.smallest = smallest_;
-    tile.d = static_cast<double>(d_);
-    tile.p = recipe_.p;
+  void operator()(const DistanceTotals<T>& tile, T* out, int64_t out_stride,
+                  const RowsOf& rows) const {
     if (finish_(tile, out, out_stride)) return;
     // A centred row is scaled, so its norm can be nothing but right, or 0 and the distance NaN.
     if (recipe_.form == Form::kCentred) return;
@@ -80,26 +86,23 @@ class Finisher {
     return recipe.finish == Finish::kRoot ? smallest * static_cast<T>(0x1p54) : smallest;
   }
 
-  // What the kernel says of one result.
+  // Whether a result meets the condition that Finish states, as the kernel tests it.
   bool IsTrusted(const DistanceTotals<T>& tile, int64_t i, int64_t j) const {
-    struct alignas(64) Lanes {
-      T lane[64 / sizeof(T)] = {};
-    };
-    Lanes total, second, x_norm, y_norm;
-    total.lane[0] = tile.totals[i * nr_ + j];
-    if (recipe_.second) second.lane[0] = tile.second[i * nr_ + j];
-    if (recipe_.norms) {
-      x_norm.lane[0] = tile.x_norms[tile.pairs ? j : i];
-      y_norm.lane[0] = tile.y_norms[j];
+    const T largest = std::numeric_limits<T>::max();
+    const auto in_range = [&](T value) { return !(value < smallest_ || value > largest); };
+    const T total = tile.totals[i * nr_ + j];
+    switch (recipe_.finish) {
+      case Finish::kSqrt:
+      case Finish::kRoot:
+        return in_range(total);
+      case Finish::kQuotient:
+        return !(total > largest || tile.second[i * nr_ + j] > largest);
+      default: {
+        const T x_norm = tile.x_norms[tile.pairs ? j : i], y_norm = tile.y_norms[j];
+        if (recipe_.finish == Finish::kCopySafe) return !(x_norm > largest || y_norm > largest);
+        return in_range(x_norm) && in_range(y_norm) && in_range(x_norm * y_norm);
+      }
     }
-    DistanceTotals<T> one = tile;
-    one.rows = one.n = 1;
-    one.totals = total.lane;
-    one.second = second.lane;
-    one.x_norms = x_norm.lane;
-    one.y_norms = y_norm.lane;
-    T result;
-    return finish_(one, &result, 1);
   }
 
   // Computes again, one at a time, the results that the kernel doubts.

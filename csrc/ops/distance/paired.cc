@@ -66,7 +66,7 @@ class Pairs {
       }
       first += terms;
     } while (first < d_);
-    DistanceTotals<T> totals{};
+    DistanceTotals<T> totals = finisher_.Totals();
     totals.rows = 1;
     totals.n = count;
     totals.totals = totals_;

@@ -185,7 +185,7 @@ class Task {
 
   // Totals to results, tile by tile: the roots then overlap the sums of the next tile.
   void Finish(const Tile& tile) {
-    DistanceTotals<T> totals{};
+    DistanceTotals<T>& totals = tile_totals_;
     totals.rows = tile.rows;
     totals.n = tile.columns;
     totals.totals = totals_ + TotalsOffset(tile);
@@ -216,6 +216,7 @@ class Task {
   const Results<T>& results_;
   const int64_t out_row_stride_, out_column_stride_;
   const Finisher<T> finisher_;
+  DistanceTotals<T> tile_totals_ = finisher_.Totals();
   int64_t column_begin_ = 0, column_end_ = 0;
   // Scratch.
   T* panels_ = nullptr;       // [panel][k][NR]
