@@ -8,6 +8,7 @@
 #endif
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <type_traits>
 
@@ -133,7 +134,8 @@ struct PowerTerm : SumOf {
   explicit PowerTerm(double p_) : SumOf(p_), p(p_) {}
   template <class D, class V>
   HWY_INLINE V Add(D d, V x, V y, V sum) const {
-    return hn::Add(sum, math::Pow(d, hn::Abs(hn::Sub(x, y)), hn::Set(d, p), hn::Zero(d)));
+    const auto exponent = math::ExponentOf(d, hn::Set(d, p), hn::Zero(d));
+    return hn::Add(sum, math::Pow(d, hn::Abs(hn::Sub(x, y)), exponent));
   }
 };
 
@@ -307,16 +309,20 @@ bool FinishSqrt(const DistanceTotals<T>& tile, T* out, int64_t out_stride) {
   });
 }
 
+// 1/p - fl(1/p), nearly: p·fl(1/p) - 1 is formed exactly, also where there is no fused
+// multiply-add.
+HWY_INLINE double InverseRest(double p) { return std::fma(-p, 1 / p, 1.0) / p; }
+
 template <class T>
 bool FinishRoot(const DistanceTotals<T>& tile, T* out, int64_t out_stride) {
   const FinishOperands<T> operands(tile);
   const DistanceTag<T> d;
   // 1/p and what its rounding left.
   const auto one = hn::Set(d, 1.0), p = hn::Set(d, tile.p), inverse = hn::Div(one, p);
-  const auto rest = hn::Div(hn::NegMulAdd(p, inverse, one), p);
+  const auto exponent = math::ExponentOf(d, inverse, hn::Set(d, InverseRest(tile.p)));
   return MapTotals(tile, out, out_stride, [&](auto total, size_t, size_t, auto& doubted) HWY_ATTR {
     doubted = hn::Or(doubted, operands.OutOfRange(total));
-    return math::Pow(d, total, inverse, rest);
+    return math::Pow(d, total, exponent);
   });
 }
 

@@ -50,14 +50,31 @@ HWY_INLINE V PowerOfTwo(D d, V n) {
   return hn::BitCast(d, hn::ShiftLeft<52>(hn::Add(low, hn::Set(bits, 1023))));
 }
 
-// x^(p + rest) for float64 x >= 0 and NaN, p > 0, and |rest| within half a unit in the last place
-// of p. With x = 2^e·f, √½ <= f < √2, and n the integer next to p·log2 x:
-//   x^p = 2^n · exp((p·e - n)·ln 2 + p·ln f)
-// where p·e - n is formed without a rounding of p·e, so that what is off does not grow with |log
-// x|: the last exponent is off by its own roundings and p times those of ln f, |ln f| <= 0.35.
-// Relative error below (2.1·p + 4)·eps: see the tests for what has been seen.
+// An exponent p = high + low, where high has so few digits that its products with integers of 11
+// bits are exact.
+template <class V>
+struct Exponent {
+  V value, high, low;
+};
+
+// p + rest, |rest| being at most half a unit in the last place of p.
 template <class D, class V = hn::Vec<D>>
-HWY_INLINE V Pow(D d, V x, V p, V rest) {
+HWY_INLINE Exponent<V> ExponentOf(D d, V p, V rest) {
+  const hn::RebindToUnsigned<D> bits;
+  const auto mask = hn::Set(bits, 0xFFFFFFFFFFFFF000);
+  const V high = hn::BitCast(d, hn::And(hn::BitCast(bits, p), mask));
+  return {p, high, hn::Add(hn::Sub(p, high), rest)};
+}
+
+// x^p for float64 x >= 0 and NaN, and p > 0. With x = 2^e·f, √½ <= f < √2, and n the integer next
+// to p·log2 x:
+//   x^p = 2^n · exp((p·e - n)·ln 2 + p·ln f)
+// where p·e is exact in two parts, so that what is off does not grow with |log x|, but only with
+// |p·ln f| <= 0.35·p. In units of eps/2, with 4 ulp (8) for Log and 1.05 ulp (2.1) for Exp as their
+// bounds:  9·0.35·p for p·ln f,  3·(p/2 + 1/2)·ln 2 for (p·e - n)·ln 2,  0.35 for their sum, and
+// 2.1 for Exp: relative error below (4.2·p + 4)·eps/2.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V Pow(D d, V x, const Exponent<V>& p) {
   const hn::RebindToUnsigned<D> bits;
   const V zero = hn::Zero(d);
   const auto subnormal = hn::Lt(x, hn::Set(d, std::numeric_limits<double>::min()));
@@ -74,9 +91,8 @@ HWY_INLINE V Pow(D d, V x, V p, V rest) {
       hn::IfThenElse(subnormal, hn::Set(d, 0x1p52 + 1023 + 54), hn::Set(d, 0x1p52 + 1023));
   const V e = hn::Sub(hn::BitCast(d, biased), bias);
 
-  const V log_f = hn::Mul(p, hn::Log(d, f));
-  const V p_e = hn::Mul(p, e);
-  const V p_e_rest = hn::MulAdd(rest, e, hn::MulSub(p, e, p_e));
+  const V log_f = hn::Mul(p.value, hn::Log(d, f));
+  const V p_e = hn::Mul(p.high, e), p_e_rest = hn::Mul(p.low, e);
   const V exponent = hn::MulAdd(log_f, hn::Set(d, 1.4426950408889634), p_e);
   const V far = hn::Set(d, 1200);  // past either end of the range
   const V n = hn::Round(hn::Min(hn::Max(exponent, hn::Neg(far)), far));

@@ -1,5 +1,6 @@
 #include "ops/distance/metric.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "runtime/error.h"
@@ -21,7 +22,7 @@ Recipe Minkowski(const char* op, double p) {
   const bool integer = p <= kMostFactors && p == std::floor(p);
   Recipe recipe{integer ? Term::kIntegerPower : Term::kPower, Finish::kRoot};
   recipe.in_double = true;
-  recipe.p = p;
+  recipe.p = std::max(p, 0x1p-1021);  // 1/p is finite
   recipe.term_ns = integer ? 0.4 : 3;
   return recipe;
 }
