@@ -127,9 +127,15 @@ class Panels {
   void ForEachPiece(int array, int64_t i, int64_t n, const F& f) const {
     const Strides& strides = p_.strides[array];
     const int64_t step = nr_ > 1 && strides.inner == 1 ? 16 : n;
+    const bool single = strides.along.single();
     for (int64_t k = 0; k < n; k += step) {
       for (const Piece* piece = pieces_; piece != pieces_end_; ++piece) {
         int64_t packed = PackedAt(*piece) + k * nr_;
+        if (single) {  // the one run of the walk below, without its cost
+          const int64_t offset = piece->offsets[array] + (i + k) * strides.axis;
+          f(Extent{std::min(step, n - k), piece->count, offset, packed});
+          continue;
+        }
         const auto run = [&](int64_t rows, const Along::Offsets& along) {
           f(Extent{rows, piece->count, piece->offsets[array] + along[0], packed});
           packed += rows * nr_;
