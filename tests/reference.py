@@ -205,23 +205,43 @@ def pairwise_distances(x, y, metric):
 # ------------------------------------------------------------------------------------------ softmax
 
 
-def softmax(x, axis=-1):
-    """exp(x) / Σ exp(x), the maximum taken off first so that nothing overflows."""
+def softmax(x, axis=-1, mask=None):
+    """exp(x) / Σ exp(x), the maximum taken off first so that nothing overflows.
+
+    Where the mask is False, x counts as −inf and the result is 0.
+    """
     x = np.asarray(x, np.float64)
+    if mask is not None:
+        x = np.where(mask, x, -np.inf)
     with np.errstate(invalid="ignore"):
         e = np.exp(x - x.max(axis, keepdims=True))
-        return e / e.sum(axis, keepdims=True)
+        y = e / e.sum(axis, keepdims=True)
+    return y if mask is None else np.where(mask, y, 0)
+
+
+def _log_sum(difference, axis):
+    """log Σ exp(difference); one maximum, 0, is left out of the sum, which log1p puts back."""
+    is_max = difference == 0
+    rest = np.where(is_max, 0, np.exp(difference)).sum(axis, keepdims=True)
+    return np.log1p(rest + (is_max.sum(axis, keepdims=True) - 1))
 
 
 def log_softmax(x, axis=-1):
-    """log softmax(x); one maximum is left out of the sum, which log1p puts back."""
+    """log softmax(x)."""
     x = np.asarray(x, np.float64)
     with np.errstate(invalid="ignore"):
         difference = x - x.max(axis, keepdims=True)
-        e = np.exp(difference)
-    np.put_along_axis(e, np.expand_dims(difference.argmax(axis), axis), 0, axis)
-    e[np.isnan(difference)] = np.nan
-    return difference - np.log1p(e.sum(axis, keepdims=True))
+    return difference - _log_sum(difference, axis)
+
+
+def logsumexp(x, axis=-1, keepdims=False):
+    """log Σ exp(x), the maximum taken off first where it is finite; −inf for no element at all."""
+    x = np.asarray(x, np.float64)
+    top = x.max(axis, keepdims=True, initial=-np.inf)
+    top[~np.isfinite(top)] = 0
+    with np.errstate(divide="ignore", over="ignore"):
+        result = top + _log_sum(x - top, axis)
+    return result if keepdims else result.squeeze(axis)
 
 
 def softmax_backward(dy, y, axis=-1):
@@ -234,3 +254,17 @@ def log_softmax_backward(dy, y, axis=-1):
     """dy − exp(y)·Σ dy."""
     dy, y = np.asarray(dy, np.float64), np.asarray(y, np.float64)
     return dy - np.exp(y) * dy.sum(axis, keepdims=True)
+
+
+def one_axis(x, axis):
+    """The axes moved last, in their order in x, and flattened into one."""
+    axes = sorted(a % x.ndim for a in ((axis,) if isinstance(axis, int) else axis))
+    rest = [a for a in range(x.ndim) if a not in axes]
+    x = np.transpose(x, rest + axes)
+    return x.reshape(*x.shape[: len(rest)], int(np.prod(x.shape[len(rest) :], dtype=np.int64)))
+
+
+def softmax_jacobian(y, axis=-1):
+    """y_i·(δ_ij − y_j)."""
+    y = one_axis(np.asarray(y, np.float64), axis)
+    return y[..., :, None] * (np.eye(y.shape[-1]) - y[..., None, :])

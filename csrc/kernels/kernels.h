@@ -175,8 +175,14 @@ const RooflineKernels& RooflineKernelsFor(SimdTarget target);
 
 // ----------------------------------------------------------------------------------------- softmax
 
-enum class SoftmaxOp : uint8_t { kSoftmax, kLogSoftmax, kSoftmaxBackward, kLogSoftmaxBackward };
-constexpr int kSoftmaxOps = 4;
+enum class SoftmaxOp : uint8_t {
+  kSoftmax,
+  kLogSoftmax,
+  kSoftmaxBackward,
+  kLogSoftmaxBackward,
+  kLogSumExp,
+};
+constexpr int kSoftmaxOps = 5;
 
 // One op, in phases that are called for one chunk of the axis after another; `first` starts anew.
 // `a` is x or dy, `b` is y (only the gradients read it). They and `out` hold n elements of a row,
@@ -190,8 +196,9 @@ struct SoftmaxPhases {
   // multiple of B. softmax stores exp(a - max), the others store nothing.
   void (*sum)(const T* a, const T* b, size_t n, const T* max, bool first, T* stored, T* partials);
   // What the sums over all n elements of the axis come to. Overwrites the partials.
-  void (*total)(size_t n, T* partials, T* totals);
-  // The results. For softmax, `a` is what `sum` stored.
+  void (*total)(size_t n, T* partials, const T* max, T* totals);
+  // The results. For softmax, `a` is what `sum` stored. Null in log-sum-exp, whose results are the
+  // totals.
   void (*apply)(const T* a, const T* b, size_t n, const T* max, const T* totals, T* out);
 };
 
@@ -205,7 +212,14 @@ struct SoftmaxKernels {
                size_t to_stride);
   void (*transpose)(const T* from, size_t from_stride, size_t rows, size_t columns, T* to,
                     size_t to_stride);
+  // to[i] = mask[i] ? from[i] : fill, i < n; `to` may be `from`.
+  void (*select)(const uint8_t* mask, const T* from, size_t n, T fill, T* to);
   SoftmaxPhases<T> row[kSoftmaxOps], panel[kSoftmaxOps];  // the same bits from either
+  // A block of a softmax's Jacobian: out[r][c] = rows[r]·(δ - columns[c]) for r < count, c < n,
+  // where δ is 1 if c = r + diagonal, and else 0. `out` has out_stride elements between its rows
+  // and does not overlap the others.
+  void (*jacobian)(const T* rows, size_t count, const T* columns, size_t n, ptrdiff_t diagonal,
+                   T* out, ptrdiff_t out_stride);
 };
 
 template <class T>

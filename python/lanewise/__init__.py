@@ -15,7 +15,14 @@ from .pool import (
     min_pool1d,
     min_pool2d,
 )
-from .softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
+from .softmax import (
+    log_softmax,
+    log_softmax_backward,
+    logsumexp,
+    softmax,
+    softmax_backward,
+    softmax_jacobian,
+)
 
 __all__ = [
     "__version__",
@@ -30,6 +37,7 @@ __all__ = [
     "global_max_pool2d",
     "log_softmax",
     "log_softmax_backward",
+    "logsumexp",
     "max_pool1d",
     "max_pool2d",
     "min_pool1d",
@@ -40,6 +48,7 @@ __all__ = [
     "show_config",
     "softmax",
     "softmax_backward",
+    "softmax_jacobian",
 ]
 
 

@@ -33,7 +33,7 @@ _PAD_MODES = {
     "edge": _core.PadMode.EDGE,
     "wrap": _core.PadMode.WRAP,
 }
-_ALGORITHMS = ("auto", "direct", "winograd")
+_ALGORITHMS = ("auto", "direct")
 
 
 def conv2d(
@@ -90,7 +90,7 @@ def conv2d(
         Applied after the bias. "gelu" is exact (by erf); "leaky_relu" has slope 0.01. Integers
         take "relu" and "relu6" only.
     algorithm : {"auto", "direct"}
-        Both are the ordered sum today. "winograd" is not there yet.
+        Both are the ordered sum.
     dtype : dtype, optional
         Of operands and result. The default is ``np.result_type(x, w)``.
     out : ndarray, optional
@@ -301,8 +301,6 @@ def _convolve(
     out: Array | None,
 ) -> Array:
     """What conv2d and conv1d share: `spatial` says how many axes a window slides along."""
-    if algorithm == "winograd":
-        raise NotImplementedError(f"{op}: algorithm 'winograd' is not there yet")
     if algorithm not in _ALGORITHMS:
         raise ValueError(f"{op}: algorithm is {algorithm!r}, expected 'auto' or 'direct'")
     options = _core.Conv2dOptions(

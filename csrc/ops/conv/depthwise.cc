@@ -66,32 +66,43 @@ class PixelPointers {
   // Sets [tap][i] for outputs (oh, ow + i), i < count.
   const T** Set(const Source<T>& x, int64_t n, int64_t oh, int64_t ow, int64_t count) {
     const WindowAxis &h = problem_.shape.h, &w = problem_.shape.w;
-    const ImageStrides& strides = problem_.x_strides;
-    for (int64_t tap = 0; tap < problem_.shape.taps(); ++tap) {
-      const int64_t ih = problem_.rows(h.Input(oh, tap / w.window)), s = tap % w.window;
-      for (int64_t i = 0; i < count; ++i) {
-        const T*& pointer = pointers_[tap * mr_ + i];
-        const int64_t iw = problem_.columns(w.Input(ow + i, s));
-        if (ih == Border::kNone || iw == Border::kNone) {
-          pointer = zeros_;
-          continue;
-        }
-        const Source<T> pixel = x + (ih * strides.h + iw * strides.w);
-        if (pixel.native()) {
-          pointer = pixel.InPlace();
-        } else if (s >= shift_ && i + 1 < count) {
-          pointer = pointers_[(tap - shift_) * mr_ + i + 1];
-        } else {
-          T* copy = copies_ + (tap * mr_ + i) * n;
-          pixel.Read(1, n, copy);
-          pointer = copy;
-        }
+    const T** taps = pointers_;  // of one row of the window
+    for (int64_t r = 0; r < h.window; ++r, taps += w.window * mr_) {
+      const int64_t ih = problem_.rows(h.Input(oh, r));
+      if (ih == Border::kNone) {
+        std::fill_n(taps, w.window * mr_, zeros_);
+      } else if (x.native()) {
+        SetRow(taps, ow, count,
+               [row = x.InPlace() + ih * problem_.x_strides.h, step = problem_.x_strides.w](
+                   int64_t iw, int64_t, int64_t) { return row + iw * step; });
+      } else {
+        const Source<T> row = x + ih * problem_.x_strides.h;
+        T* const copies = copies_ + r * w.window * mr_ * n;
+        SetRow(taps, ow, count, [&](int64_t iw, int64_t s, int64_t i) -> const T* {
+          if (s >= shift_ && i + 1 < count) return taps[(s - shift_) * mr_ + i + 1];
+          T* const copy = copies + (s * mr_ + i) * n;
+          (row + iw * problem_.x_strides.w).Read(1, n, copy);
+          return copy;
+        });
       }
     }
     return pointers_;
   }
 
  private:
+  // taps[s][i] = pointer_to(column of x, s, i), or zeros.
+  template <class F>
+  void SetRow(const T** taps, int64_t ow, int64_t count, const F& pointer_to) {
+    const WindowAxis& w = problem_.shape.w;
+    for (int64_t s = 0; s < w.window; ++s, taps += mr_) {
+      int64_t position = w.Input(ow, s);
+      for (int64_t i = 0; i < count; ++i, position += w.stride) {
+        const int64_t iw = problem_.columns(position);
+        taps[i] = iw == Border::kNone ? zeros_ : pointer_to(iw, s, i);
+      }
+    }
+  }
+
   const ConvProblem<T>& problem_;
   const int64_t mr_, shift_;
   const T* const zeros_;
@@ -163,13 +174,9 @@ void PackStrip(const ConvProblem<T>& problem, const Source<T>& row, const Phases
   const WindowAxis& w = problem.shape.w;
   const int64_t step = problem.x_strides.w;
   const auto copy_border = [&](int64_t start, int64_t begin, int64_t end) {
+    if (problem.columns.constant()) return std::fill(to + begin, to + end, T(0));
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t column = problem.columns(start + i * w.stride);
-      if (column == Border::kNone) {
-        to[i] = T(0);
-      } else {
-        (row + column * step).Read(1, 1, to + i);
-      }
+      (row + problem.columns(start + i * w.stride) * step).Read(1, 1, to + i);
     }
   };
   for (const int64_t rest : phases.rests) {

@@ -177,19 +177,29 @@ void PackPixelPanel(const ConvProblem<T>& problem, const Source<T>& x, const Pix
   constexpr int64_t kMaxNr = 64;
   Run runs[kMaxNr];
   const int64_t step = problem.shape.w.stride * problem.x_strides.w;
-  for (int64_t tap = block.tap_begin; tap < block.tap_end; ++tap) {
-    const int64_t n = FindRuns(problem, pixels, count, tap, runs);
-    for (int64_t c = block.c_begin; c < block.c_end; ++c, panel += nr) {
-      const Source<T> plane = x + c * problem.x_strides.c;
-      for (int64_t i = 0; i < n; ++i) {
-        if (runs[i].zeros) {
-          std::fill_n(panel + runs[i].begin, runs[i].length, T(0));
-        } else {
-          (plane + runs[i].offset).Read(step, runs[i].length, panel + runs[i].begin);
+  const auto pack = [&](const auto& read) {
+    for (int64_t tap = block.tap_begin; tap < block.tap_end; ++tap) {
+      const int64_t n = FindRuns(problem, pixels, count, tap, runs);
+      int64_t plane = block.c_begin * problem.x_strides.c;
+      for (int64_t c = block.c_begin; c < block.c_end;
+           ++c, plane += problem.x_strides.c, panel += nr) {
+        for (int64_t i = 0; i < n; ++i) {
+          if (runs[i].zeros) {
+            std::fill_n(panel + runs[i].begin, runs[i].length, T(0));
+          } else {
+            read(plane + runs[i].offset, runs[i].length, panel + runs[i].begin);
+          }
         }
+        std::fill(panel + count, panel + nr, T(0));
       }
-      std::fill(panel + count, panel + nr, T(0));
     }
+  };
+  if (x.native()) {
+    pack([step, from = x.InPlace()](int64_t offset, int64_t n, T* to) {
+      Gather(from + offset, step, n, to);
+    });
+  } else {
+    pack([&](int64_t offset, int64_t n, T* to) { (x + offset).Read(step, n, to); });
   }
 }
 

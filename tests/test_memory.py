@@ -1,0 +1,101 @@
+"""Large inputs are read where they are: peak memory, measured in a process of its own.
+
+Zeros that were never written take no memory until somebody writes them, so an input of 2 GB costs
+nothing here, and a copy of it would show.
+"""
+
+import subprocess
+import sys
+
+import pytest
+
+PRELUDE = """
+import resource
+import numpy as np
+import lanewise as lw
+
+GIB = 2**30
+lw.set_num_threads(2)
+
+def every_second(shape, dtype):
+    # A view of 2 GB whose elements are not neighbours.
+    base = np.zeros((*shape[:-1], 2 * shape[-1]), dtype)
+    view = base[..., ::2]
+    assert view.nbytes == 2 * GIB
+    return view
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+def measured(call):
+    before = peak()
+    result = call()
+    extra = peak() - before - result.nbytes
+    assert extra < 64 * 2**20, f"{extra / 2**20:.0f} MB beyond the result"
+    return result
+"""
+
+CASES = {
+    "conv2d of float32": """
+x = every_second((1, 2**14, 2**13, 4), np.float32)
+x[0, 5, 9, 3] = 2
+y = measured(lambda: lw.conv2d(x, np.ones((8, 8, 4, 1), np.float32), stride=8))
+assert y.shape == (1, 2**11, 2**10, 1) and y[0, 0, 1, 0] == 2 == y.sum()
+""",
+    "conv2d of uint8 images with float32 filters": """
+x = every_second((2**4, 2**13, 2**12, 4), np.uint8)
+x[3, 5, 9, 3] = 200
+y = measured(lambda: lw.conv2d(x, np.ones((8, 8, 4, 1), np.float32), stride=8))
+assert y[3, 0, 1, 0] == 200 == y.sum()
+""",
+    "depthwise conv2d of float16, NCHW": """
+x = every_second((1, 16, 2**13, 2**13), np.float16)
+x[0, 3, 5, 9] = 2
+w = np.ones((16, 1, 8, 8), np.float16)
+y = measured(lambda: lw.conv2d(x, w, stride=8, groups=16, layout="NCHW"))
+assert y[0, 3, 0, 1] == 2 == y.sum()
+""",
+    "max_pool2d of float32": """
+x = every_second((1, 2**14, 2**13, 4), np.float32)
+x[0, 5, 9, 3] = 2
+y = measured(lambda: lw.max_pool2d(x, 8))
+assert y[0, 0, 1, 3] == 2 == y.sum()
+""",
+    "max_pool2d of uint8": """
+x = every_second((2**4, 2**13, 2**12, 4), np.uint8)
+x[3, 5, 9, 3] = 200
+y = measured(lambda: lw.max_pool2d(x, 8))
+assert y[3, 0, 1, 3] == 200 == y.sum()
+""",
+    "avg_pool2d of float16": """
+x = every_second((1, 2**14, 2**13, 8), np.float16)
+x[0, 5, 9, 3] = 64
+y = measured(lambda: lw.avg_pool2d(x, 8))
+assert y[0, 0, 1, 3] == 1 == y.sum()
+""",
+    "logsumexp of float32 over two of three axes": """
+x = every_second((2**13, 2**4, 2**12), np.float32)
+y = measured(lambda: lw.logsumexp(x, axis=(0, 2)))
+assert abs(y - np.log(2.0**25)).max() < 1e-5
+""",
+    "pairwise_distances of float16": """
+x = every_second((2**21, 2**9), np.float16)
+x[77, 3] = 4
+y = measured(lambda: lw.pairwise_distances(x, np.zeros((1, 2**9), np.float16)))
+assert y[77, 0] == 4 == y.sum()
+""",
+    "pairwise_distances of bool": """
+x = every_second((2**21, 2**10), bool)
+x[77, :9] = True
+y = measured(lambda: lw.pairwise_distances(x, np.zeros((1, 2**10), bool), "sqeuclidean"))
+assert y[77, 0] == 9 == y.sum()
+""",
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_gigabytes_through_a_strided_view_are_not_copied(name):
+    done = subprocess.run(
+        [sys.executable, "-c", PRELUDE + CASES[name]], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
