@@ -343,7 +343,7 @@ def test_indices_of_a_window_too_wide_for_their_type(dtype):
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
 @pytest.mark.parametrize("nan_policy", ["propagate", "omit"])
 def test_windows_taller_than_what_is_taken_at_once(rng, layout, nan_policy):
-    """Rows come in chunks: of 1024, or of 64 where they are copied for one output each."""
+    """Rows come in chunks: of 1024, or of 16 where they are copied for one output each."""
     x = image(rng, (1, 2100, 3, 20), levels=50) + np.float32(7)
     x[:, ::7, 1] = np.nan
     x = x if layout == "NHWC" else x.transpose(0, 3, 1, 2).copy()

@@ -15,7 +15,7 @@ constexpr int64_t kMaxDirectTaps = 64;
 
 // Rows of a window whose pointers, or whose copies where these serve one output only, are kept at
 // once; longer windows are taken in chunks. Multiples of kBlock, which chunks must not cut.
-constexpr int64_t kMaxRows = 1024, kMaxCopies = 64;
+constexpr int64_t kMaxRows = 1024, kMaxCopies = 16;
 
 // Columns of x under `outputs` neighbouring outputs, without those at the ends that are padding to
 // all of them.

@@ -146,8 +146,8 @@ const T* Tile<T>::RealRow(int64_t o_row, int64_t tap) {
   const Source<T> row = x_ + offset;
   if (depth_ == 1) {
     row.Read(x_strides_.column, columns, copy);
-  } else if (x_strides_.channel == 1 && x_strides_.column == depth_) {
-    row.Read(1, columns * depth_, copy);
+  } else if (x_strides_.column == depth_ * x_strides_.channel) {
+    row.Read(x_strides_.channel, columns * depth_, copy);
   } else {
     for (int64_t w = 0; w < columns; ++w) {
       (row + w * x_strides_.column).Read(x_strides_.channel, depth_, copy + w * depth_);
@@ -320,8 +320,8 @@ void Tile<T>::Store(int64_t o_row, const T* result) const {
   const int64_t outputs = column_end_ - column_begin_;
   const Sink<T> row = out_ + OutOffset(o_row);
   if (depth_ == 1) return row.Write(result, outputs, out_strides_.column);
-  if (out_strides_.channel == 1 && out_strides_.column == depth_) {
-    return row.Write(result, outputs * depth_, 1);
+  if (out_strides_.column == depth_ * out_strides_.channel) {
+    return row.Write(result, outputs * depth_, out_strides_.channel);
   }
   for (int64_t o = 0; o < outputs; ++o) {
     (row + o * out_strides_.column).Write(result + o * depth_, depth_, out_strides_.channel);
