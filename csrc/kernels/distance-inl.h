@@ -110,17 +110,21 @@ struct ShareTerm : SumOf {
   }
 };
 
-// |x - y|^p as a product: p's binary digits, from the lowest, say which of t, t², t⁴, … are
-// factors.
-struct IntegerPowerTerm : SumOf {
+// |x - y|^p as a product of 2p factors sqrt|x - y|, or p factors |x - y|: the binary digits of
+// their number, from the lowest, say which of f, f², f⁴, … it has. Off by p·eps/2 for the
+// difference and by at most 4p·eps/2 for roots and products.
+struct HalvesPowerTerm : SumOf {
   static constexpr size_t kRows = 2;
-  const uint32_t p;
-  explicit IntegerPowerTerm(double p_) : SumOf(p_), p(static_cast<uint32_t>(p_)) {}
+  const bool roots;
+  const uint32_t factors;
+  explicit HalvesPowerTerm(double p)
+      : SumOf(p), roots(p != std::floor(p)), factors(static_cast<uint32_t>(roots ? 2 * p : p)) {}
   template <class D, class V>
   HWY_INLINE V Add(D d, V x, V y, V sum) const {
     V square = hn::Abs(hn::Sub(x, y));
-    V product = p & 1 ? square : hn::Set(d, hn::TFromD<D>(1));
-    for (uint32_t digits = p >> 1; digits != 0; digits >>= 1) {
+    if (roots) square = hn::Sqrt(square);
+    V product = factors & 1 ? square : hn::Set(d, hn::TFromD<D>(1));
+    for (uint32_t digits = factors >> 1; digits != 0; digits >>= 1) {
       square = hn::Mul(square, square);
       if (digits & 1) product = hn::Mul(product, square);
     }
@@ -385,7 +389,7 @@ constexpr DistanceKernels<T> MakeDistanceKernels() {
   finish(Finish::kCosine) = FinishCosine<T>;
   finish(Finish::kJaccard) = FinishJaccard<T>;
   if constexpr (std::is_same_v<T, double>) {
-    SetTerm<T, IntegerPowerTerm>(kernels, Term::kIntegerPower);
+    SetTerm<T, HalvesPowerTerm>(kernels, Term::kHalvesPower);
     SetTerm<T, PowerTerm>(kernels, Term::kPower);
     finish(Finish::kRoot) = FinishRoot<T>;
   }

@@ -8,10 +8,10 @@
 namespace lanewise::distance {
 namespace {
 
-// Products of p factors are quicker than a general power, and their error, (p - 1)·eps/2, leaves
-// less than one eps/2 in the p-th root. Beyond this powers leave the exponent range for any data
-// that spans two orders of magnitude.
-constexpr double kMostFactors = 64;
+// Up to here multiples of 1/2 are computed as products, which are quicker than a general power and
+// as accurate: 0.15 to 0.7 ns a term, against 2.5 (Zen 3, AVX2). Beyond, powers leave the exponent
+// range for any data that spans a few orders of magnitude.
+constexpr double kLargestProduct = 64;
 
 Recipe Minkowski(const char* op, double p) {
   if (!(p >= 0)) Fail(op, ": p is ", p, ", expected at least 0");
@@ -19,11 +19,11 @@ Recipe Minkowski(const char* op, double p) {
   if (p == 1) return RecipeOf(op, Metric::kManhattan);
   if (p == 2) return RecipeOf(op, Metric::kEuclidean);
   if (std::isinf(p)) return RecipeOf(op, Metric::kChebyshev);
-  const bool integer = p <= kMostFactors && p == std::floor(p);
-  Recipe recipe{integer ? Term::kIntegerPower : Term::kPower, Finish::kRoot};
+  const bool product = p <= kLargestProduct && 2 * p == std::floor(2 * p);
+  Recipe recipe{product ? Term::kHalvesPower : Term::kPower, Finish::kRoot};
   recipe.in_double = true;
   recipe.p = std::max(p, 0x1p-1021);  // 1/p is finite
-  recipe.term_ns = integer ? 0.4 : 3;
+  recipe.term_ns = product ? 0.4 : 3;
   return recipe;
 }
 
