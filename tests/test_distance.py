@@ -25,7 +25,8 @@ METRICS = [
     ("minkowski", 0),
     ("minkowski", 0.5),
     ("minkowski", 3),
-    ("minkowski", 3.5),
+    ("minkowski", 3.3),
+    ("minkowski", 4.7),
 ]
 DISTANCES = [case for case in METRICS if case[0] != "dot"]
 SCIPY_NAMES = {"manhattan": "cityblock"}
@@ -99,11 +100,14 @@ def bound(x, y, metric, p=None):
     if metric == "minkowski":
         if p == 0:
             return np.zeros_like(exact)
-        # In float64: a power is off by p for the difference and 4.2·p + 4 of its own (less where it
-        # is a product), a sum by n; the root divides that by p, and adds its own 4.2/p + 4. Then
-        # one rounding to dtype.
-        off = gamma(5.2 + 4 + (4 + 4.2 + n) / p, np.float64)
-        return (off + (u(dtype) if dtype == np.float32 else 0)) * exact
+        # A power is off by p for the difference and 4.6·p + 4 of its own (less where it is a
+        # product), a sum by n; the root divides that by p, and adds its own 4.6/p + 4.
+        def off(dtype):
+            return gamma(5.6 + 4 + (4 + 4.6 + n) / p, dtype)
+
+        # Powers above 4 are summed in float64, and rounded to dtype once.
+        narrow = dtype == np.float32
+        return (off(np.float64) + narrow * u(dtype) if p > 4 else off(dtype)) * exact
     if metric == "dot":
         return gamma(n + 1, dtype) * (np.abs(x.astype(float)) @ np.abs(y.astype(float)).T)
     if metric == "cosine":

@@ -9,9 +9,13 @@ namespace lanewise::distance {
 namespace {
 
 // Up to here multiples of 1/2 are computed as products, which are quicker than a general power and
-// as accurate: 0.15 to 0.7 ns a term, against 2.5 (Zen 3, AVX2). Beyond, powers leave the exponent
-// range for any data that spans a few orders of magnitude.
+// as accurate. Beyond, powers leave the exponent range for data that spans a few orders of
+// magnitude.
 constexpr double kLargestProduct = 64;
+
+// Up to here float32 has room for the powers of differences from 1e-7 to 1e9; larger powers are
+// summed in float64, rather than one distance after the other computed again.
+constexpr double kLargestInFloat32 = 4;
 
 Recipe Minkowski(const char* op, double p) {
   if (!(p >= 0)) Fail(op, ": p is ", p, ", expected at least 0");
@@ -21,9 +25,9 @@ Recipe Minkowski(const char* op, double p) {
   if (std::isinf(p)) return RecipeOf(op, Metric::kChebyshev);
   const bool product = p <= kLargestProduct && 2 * p == std::floor(2 * p);
   Recipe recipe{product ? Term::kHalvesPower : Term::kPower, Finish::kRoot};
-  recipe.in_double = true;
-  recipe.p = std::max(p, 0x1p-1021);  // 1/p is finite
-  recipe.term_ns = product ? 0.4 : 3;
+  recipe.in_double = p > kLargestInFloat32;
+  recipe.p = std::max(p, 0x1p-100);  // 1/p is finite, also in float32
+  recipe.term_ns = product ? 0.3 : 3;
   return recipe;
 }
 
