@@ -100,6 +100,7 @@ def bound(x, y, metric, p=None):
     if metric == "minkowski":
         if p == 0:
             return np.zeros_like(exact)
+
         # A power is off by p for the difference and 4.6·p + 4 of its own (less where it is a
         # product), a sum by n; the root divides that by p, and adds its own 4.6/p + 4.
         def off(dtype):

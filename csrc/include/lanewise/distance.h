@@ -70,7 +70,7 @@ void PairwiseDistances(const TensorView& x, const TensorView& y, const DistanceO
 Shape PairedDistancesShape(const Shape& x, const Shape& y);
 
 /// out[…] = d(x[…, :], y[…, :]), with the bits that PairwiseDistances has for these rows; all that
-/// is said there holds, but for scratch, which is below the size of L2 per thread.
+/// is said there holds, but for scratch, which is about the size of L1 per thread.
 void PairedDistances(const TensorView& x, const TensorView& y, const DistanceOptions& options,
                      const TensorView& out);
 
