@@ -209,9 +209,14 @@ def paired_distances(x, y, metric, p=2):
             return difference.sum(-1) / np.abs(x + y).sum(-1)
         if metric == "chebyshev" or p == np.inf:
             return difference.max(-1, initial=0)
-        power = {"manhattan": 1, "minkowski": p}.get(metric, 2)
-        total = (difference**power).sum(-1)
-        return total if metric == "sqeuclidean" else total ** (1 / power)
+        if metric == "minkowski":  # powers of at most 1, so that none overflows
+            largest = difference.max(-1, initial=0, keepdims=True)
+            largest = np.where((largest > 0) & (largest < np.inf), largest, 1)
+            return largest[..., 0] * ((difference / largest) ** p).sum(-1) ** (1 / p)
+        if metric == "manhattan":
+            return difference.sum(-1)
+        square = (difference**2).sum(-1)
+        return square if metric == "sqeuclidean" else np.sqrt(square)
 
 
 def pairwise_distances(x, y, metric, p=2):

@@ -101,7 +101,7 @@ struct DiffersTerm : SumOf {
 
 struct ShareTerm : SumOf {
   using SumOf::SumOf;
-  static constexpr size_t kRows = 3;
+  static constexpr size_t kRows = 2;
   template <class D, class V>
   HWY_INLINE V Add(D d, V x, V y, V sum) const {
     const V size = hn::Add(hn::Abs(x), hn::Abs(y));
@@ -110,34 +110,77 @@ struct ShareTerm : SumOf {
   }
 };
 
-// |x - y|^p as a product: p's binary digits, from the lowest, say which of t, t², t⁴, … are
-// factors.
-struct IntegerPowerTerm : SumOf {
+// |x - y|^p as a product of 2p factors sqrt|x - y|, or p factors |x - y|: the binary digits of
+// their number, from the lowest, say which of f, f², f⁴, … it has. Off by p·eps/2 for the
+// difference and by at most 4p·eps/2 for roots and products.
+struct HalvesPowerTerm : SumOf {
   static constexpr size_t kRows = 2;
-  const uint32_t p;
-  explicit IntegerPowerTerm(double p_) : SumOf(p_), p(static_cast<uint32_t>(p_)) {}
+  const bool roots;
+  const uint32_t factors;
+  explicit HalvesPowerTerm(double p)
+      : SumOf(p), roots(p != std::floor(p)), factors(static_cast<uint32_t>(roots ? 2 * p : p)) {}
+
   template <class D, class V>
   HWY_INLINE V Add(D d, V x, V y, V sum) const {
-    V square = hn::Abs(hn::Sub(x, y));
-    V product = p & 1 ? square : hn::Set(d, hn::TFromD<D>(1));
-    for (uint32_t digits = p >> 1; digits != 0; digits >>= 1) {
-      square = hn::Mul(square, square);
-      if (digits & 1) product = hn::Mul(product, square);
+    V difference[1][1] = {{hn::Sub(x, y)}}, total[1][1] = {{sum}};
+    AddPowers(d, difference, total);
+    return total[0][0];
+  }
+  // The same for all of a tile, with one loop over the digits.
+  template <class D, class V, size_t kCount, size_t kNV>
+  HWY_INLINE void AddPowers(D d, V (&power)[kCount][kNV], V (&sum)[kCount][kNV]) const {
+    const auto for_each = [](const auto& f) HWY_ATTR {
+      for (size_t i = 0; i < kCount; ++i) {
+        for (size_t v = 0; v < kNV; ++v) f(i, v);
+      }
+    };
+    V product[kCount][kNV];
+    for_each([&](size_t i, size_t v) HWY_ATTR {
+      const V difference = hn::Abs(power[i][v]);
+      power[i][v] = roots ? hn::Sqrt(difference) : difference;
+      product[i][v] = factors & 1 ? power[i][v] : hn::Set(d, hn::TFromD<D>(1));
+    });
+    for (uint32_t digits = factors >> 1; digits != 0; digits >>= 1) {
+      for_each([&](size_t i, size_t v)
+                   HWY_ATTR { power[i][v] = hn::Mul(power[i][v], power[i][v]); });
+      if (digits & 1) {
+        for_each([&](size_t i, size_t v)
+                     HWY_ATTR { product[i][v] = hn::Mul(product[i][v], power[i][v]); });
+      }
     }
-    return hn::Add(sum, product);
+    for_each([&](size_t i, size_t v) HWY_ATTR { sum[i][v] = hn::Add(sum[i][v], product[i][v]); });
   }
 };
 
 struct PowerTerm : SumOf {
-  static constexpr size_t kRows = 1;
+  static constexpr size_t kRows = 2;
   const double p;
   explicit PowerTerm(double p_) : SumOf(p_), p(p_) {}
   template <class D, class V>
   HWY_INLINE V Add(D d, V x, V y, V sum) const {
-    const auto exponent = math::ExponentOf(d, hn::Set(d, p), hn::Zero(d));
-    return hn::Add(sum, math::Pow(d, hn::Abs(hn::Sub(x, y)), exponent));
+    return hn::Add(sum, math::Pow(d, hn::Abs(hn::Sub(x, y)), math::ExponentOf(d, p)));
   }
 };
+
+// One more term for each of a tile's sums: sum[i][v] of row element x[i] and panel vector y[v].
+template <size_t kCount, class TermT, class D, class T, class V>
+HWY_INLINE void AddTile(const TermT& term, D d, const T* HWY_RESTRICT x, const V (&y)[kDistanceNV],
+                        V (&sum)[kCount][kDistanceNV]) {
+  if constexpr (std::is_same_v<TermT, HalvesPowerTerm>) {
+    V differences[kCount][kDistanceNV];
+    for (size_t i = 0; i < kCount; ++i) {
+      for (size_t v = 0; v < kDistanceNV; ++v) {
+        differences[i][v] = hn::Sub(hn::Set(d, x[i]), y[v]);
+      }
+    }
+    term.AddPowers(d, differences, sum);
+  } else {
+    for (size_t i = 0; i < kCount; ++i) {
+      const V value = hn::Set(d, x[i]);
+      for (size_t v = 0; v < kDistanceNV; ++v) sum[i][v] = term.Add(d, value, y[v], sum[i][v]);
+    }
+  }
+}
 
 // kCount rows times kDistanceNV vectors of accumulators, kept in registers over a block of terms.
 template <class T, class TermT, size_t kCount>
@@ -154,12 +197,8 @@ HWY_INLINE void AccumulateTile(const TermT& term, const T* HWY_RESTRICT x,
       for (size_t v = 0; v < kDistanceNV; ++v) sum[i][v] = hn::Zero(d);
     }
     for (const T* const end = panel + block * nr; panel != end; panel += nr, x += kDistanceMR) {
-      const V y0 = hn::Load(d, panel), y1 = hn::Load(d, panel + lanes);
-      for (size_t i = 0; i < kCount; ++i) {
-        const V value = hn::Set(d, x[i]);
-        sum[i][0] = term.Add(d, value, y0, sum[i][0]);
-        sum[i][1] = term.Add(d, value, y1, sum[i][1]);
-      }
+      const V y[kDistanceNV] = {hn::Load(d, panel), hn::Load(d, panel + lanes)};
+      AddTile(term, d, x, y, sum);
     }
     for (size_t i = 0; i < kCount; ++i) {
       for (size_t v = 0; v < kDistanceNV; ++v) {
@@ -309,17 +348,13 @@ bool FinishSqrt(const DistanceTotals<T>& tile, T* out, int64_t out_stride) {
   });
 }
 
-// 1/p - fl(1/p), nearly: p·fl(1/p) - 1 is formed exactly, also where there is no fused
-// multiply-add.
-HWY_INLINE double InverseRest(double p) { return std::fma(-p, 1 / p, 1.0) / p; }
-
 template <class T>
 bool FinishRoot(const DistanceTotals<T>& tile, T* out, int64_t out_stride) {
   const FinishOperands<T> operands(tile);
   const DistanceTag<T> d;
-  // 1/p and what its rounding left.
-  const auto one = hn::Set(d, 1.0), p = hn::Set(d, tile.p), inverse = hn::Div(one, p);
-  const auto exponent = math::ExponentOf(d, inverse, hn::Set(d, InverseRest(tile.p)));
+  // 1/p and what its rounding lost; 1 - p·(1/p) is formed exactly.
+  const double inverse = 1 / tile.p, rest = std::fma(-tile.p, inverse, 1.0) / tile.p;
+  const auto exponent = math::ExponentOf(d, inverse, rest);
   return MapTotals(tile, out, out_stride, [&](auto total, size_t, size_t, auto& doubted) HWY_ATTR {
     doubted = hn::Or(doubted, operands.OutOfRange(total));
     return math::Pow(d, total, exponent);
@@ -376,6 +411,8 @@ constexpr DistanceKernels<T> MakeDistanceKernels() {
   SetTerm<T, ProductTerm>(kernels, Term::kProduct);
   SetTerm<T, DiffersTerm>(kernels, Term::kDiffers);
   SetTerm<T, ShareTerm>(kernels, Term::kShare);
+  SetTerm<T, HalvesPowerTerm>(kernels, Term::kHalvesPower);
+  SetTerm<T, PowerTerm>(kernels, Term::kPower);
   const auto finish = [&](Finish how) -> auto& { return kernels.finish[static_cast<int>(how)]; };
   finish(Finish::kCopy) = FinishCopy<T>;
   finish(Finish::kCopySafe) = FinishCopySafe<T>;
@@ -384,11 +421,7 @@ constexpr DistanceKernels<T> MakeDistanceKernels() {
   finish(Finish::kSqrt) = FinishSqrt<T>;
   finish(Finish::kCosine) = FinishCosine<T>;
   finish(Finish::kJaccard) = FinishJaccard<T>;
-  if constexpr (std::is_same_v<T, double>) {
-    SetTerm<T, IntegerPowerTerm>(kernels, Term::kIntegerPower);
-    SetTerm<T, PowerTerm>(kernels, Term::kPower);
-    finish(Finish::kRoot) = FinishRoot<T>;
-  }
+  finish(Finish::kRoot) = FinishRoot<T>;
   return kernels;
 }
 

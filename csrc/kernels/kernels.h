@@ -21,15 +21,15 @@ namespace lanewise {
 
 // What is summed over the coordinates of two rows.
 enum class Term : uint8_t {
-  kSquare,        // Σ (x - y)²
-  kAbs,           // Σ |x - y|
-  kAbsSum,        // Σ |x + y|
-  kMax,           // max |x - y|
-  kProduct,       // Σ x·y
-  kDiffers,       // Σ [x ≠ y], where a NaN differs from everything
-  kShare,         // Σ |x - y| / (|x| + |y|), 0 where both are 0
-  kIntegerPower,  // Σ |x - y|^p for an integer p > 0   } in double only; null in the
-  kPower,         // Σ |x - y|^p for p > 0              } tables of float
+  kSquare,       // Σ (x - y)²
+  kAbs,          // Σ |x - y|
+  kAbsSum,       // Σ |x + y|
+  kMax,          // max |x - y|
+  kProduct,      // Σ x·y
+  kDiffers,      // Σ [x ≠ y], where a NaN differs from everything
+  kShare,        // Σ |x - y| / (|x| + |y|), 0 where both are 0
+  kHalvesPower,  // Σ |x - y|^p, p > 0 a multiple of 1/2
+  kPower,        // Σ |x - y|^p, p > 0
 };
 constexpr int kTerms = 9;
 
@@ -42,7 +42,7 @@ enum class Finish : uint8_t {
   kQuotient,  // t / s, s being the total of a second term, if both are trusted not to have
               // overflowed
   kSqrt,      // sqrt(t), if t is trusted
-  kRoot,      // t^(1/p), if t is trusted; in double only
+  kRoot,      // t^(1/p), if t is trusted
   kCosine,    // 1 - t / sqrt(x2·y2), clipped to [0, 2], if the norms and the product are trusted
   kJaccard,   // 1 - t / (x2 + y2 - t), 0 where both norms are 0
 };

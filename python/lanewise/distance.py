@@ -71,8 +71,8 @@ def pairwise_distances(
         One of the table's.
     p : float, optional
         The exponent of "minkowski", at least 0, 2 by default. p = 1, 2 and inf give the bits of
-        "manhattan", "euclidean" and "chebyshev". Other powers are summed in float64 whatever the
-        dtype.
+        "manhattan", "euclidean" and "chebyshev". Powers above 4 are summed in float64 whatever the
+        dtype. The relative error is below ``((73 + d/64)/p + 10)·eps/2``.
     out : ndarray, shape (…, m, n), optional
         Where to put the result: of the result's dtype, not overlapping `x` or `y`.
 

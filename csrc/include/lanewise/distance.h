@@ -43,8 +43,7 @@ Shape PairwiseDistancesShape(const Shape& x, const Shape& y);
 ///
 /// Element types: out is float16, bfloat16, float32 or float64; x and y are of any types that
 /// convert to it exactly (64-bit integers to float64 count as such), and are read as they are. The
-/// first three are computed in float32 and rounded once; powers (kMinkowski other than p = 0, 1, 2
-/// and inf) in float64.
+/// first three are computed in float32 and rounded once; powers above 4 (kMinkowski) in float64.
 ///
 /// Preconditions: out has PairwiseDistancesShape and its elements do not overlap. Otherwise
 /// std::invalid_argument (p included) or DTypeError is thrown before anything is written.
@@ -54,10 +53,10 @@ Shape PairwiseDistancesShape(const Shape& x, const Shape& y);
 ///
 /// Accuracy: differences are formed before they are squared or summed, so nothing cancels, and sums
 /// run in blocks of 64 terms: the relative error of a euclidean distance is below
-/// ((64 + d/64)/4 + 2)·eps. Sums that leave the range in which such bounds hold are computed again,
-/// scaled or in float64: euclidean, cosine, minkowski, canberra and braycurtis distances are right
-/// at both ends of the exponent range. Correlation centres rows in float64, from the first
-/// coordinate on.
+/// ((64 + d/64)/4 + 2)·eps, of a minkowski distance ((73 + d/64)/p + 10)·eps/2. Sums that leave the
+/// range in which such bounds hold are computed again, scaled or in float64: euclidean, cosine,
+/// minkowski, canberra and braycurtis distances are right at both ends of the exponent range.
+/// Correlation centres rows in float64, from the first coordinate on.
 ///
 /// The result does not depend on the strides, the number of threads, or the other rows.
 ///
@@ -71,7 +70,7 @@ void PairwiseDistances(const TensorView& x, const TensorView& y, const DistanceO
 Shape PairedDistancesShape(const Shape& x, const Shape& y);
 
 /// out[…] = d(x[…, :], y[…, :]), with the bits that PairwiseDistances has for these rows; all that
-/// is said there holds, but for scratch, which is below the size of L2 per thread.
+/// is said there holds, but for scratch, which is about the size of L1 per thread.
 void PairedDistances(const TensorView& x, const TensorView& y, const DistanceOptions& options,
                      const TensorView& out);
 

@@ -80,10 +80,11 @@ class Finisher {
  private:
   // Below this a total may have lost digits: each of d terms and additions is off by up to half the
   // smallest subnormal, which stays below eps/4 of sums from 4·d·(smallest normal) up. A power is a
-  // chain of products, whose underflow can cost the whole smallest normal, 1/eps times as much.
+  // chain of products, whose underflow can cost the whole smallest normal, 2/eps times as much.
   static T SmallestTrusted(const Recipe& recipe, int64_t d) {
     const T smallest = static_cast<T>(4 * d) * std::numeric_limits<T>::min();
-    return recipe.finish == Finish::kRoot ? smallest * static_cast<T>(0x1p54) : smallest;
+    const T chain = recipe.finish == Finish::kRoot ? 2 / std::numeric_limits<T>::epsilon() : T(1);
+    return smallest * chain;
   }
 
   // Whether a result meets the condition that Finish states, as the kernel tests it.

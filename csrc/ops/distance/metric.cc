@@ -8,10 +8,14 @@
 namespace lanewise::distance {
 namespace {
 
-// Products of p factors are quicker than a general power, and their error, (p - 1)·eps/2, leaves
-// less than one eps/2 in the p-th root. Beyond this powers leave the exponent range for any data
-// that spans two orders of magnitude.
-constexpr double kMostFactors = 64;
+// Up to here multiples of 1/2 are computed as products, which are quicker than a general power and
+// as accurate. Beyond, powers leave the exponent range for data that spans a few orders of
+// magnitude.
+constexpr double kLargestProduct = 64;
+
+// Up to here float32 has room for the powers of differences from 1e-7 to 1e9; larger powers are
+// summed in float64, rather than one distance after the other computed again.
+constexpr double kLargestInFloat32 = 4;
 
 Recipe Minkowski(const char* op, double p) {
   if (!(p >= 0)) Fail(op, ": p is ", p, ", expected at least 0");
@@ -19,11 +23,11 @@ Recipe Minkowski(const char* op, double p) {
   if (p == 1) return RecipeOf(op, Metric::kManhattan);
   if (p == 2) return RecipeOf(op, Metric::kEuclidean);
   if (std::isinf(p)) return RecipeOf(op, Metric::kChebyshev);
-  const bool integer = p <= kMostFactors && p == std::floor(p);
-  Recipe recipe{integer ? Term::kIntegerPower : Term::kPower, Finish::kRoot};
-  recipe.in_double = true;
-  recipe.p = std::max(p, 0x1p-1021);  // 1/p is finite
-  recipe.term_ns = integer ? 0.4 : 3;
+  const bool product = p <= kLargestProduct && 2 * p == std::floor(2 * p);
+  Recipe recipe{product ? Term::kHalvesPower : Term::kPower, Finish::kRoot};
+  recipe.in_double = p > kLargestInFloat32;
+  recipe.p = std::max(p, 0x1p-100);  // 1/p is finite, also in float32
+  recipe.term_ns = product ? 0.3 : 3;
   return recipe;
 }
 

@@ -23,7 +23,7 @@ struct Recipe {
   std::optional<Term> second{};  // a second total over the same two rows
   Form form = Form::kAsIs;
   bool in_double = false;  // also where the results are float32
-  double p = 0;            // of powers and roots
+  double p = 0;            // of powers and their roots
   double term_ns = 0.04;   // about 25 multiply-adds per ns; others as measured on Zen 3
 };
 

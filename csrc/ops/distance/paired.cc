@@ -19,47 +19,46 @@ namespace {
 
 constexpr const char* kOp = "paired_distances";
 
-// Coordinates (two operands) that a task reads, so that one takes some 100 µs.
+// Terms of a task, so that one takes some 100 µs.
 constexpr int64_t kTermsPerTask = int64_t{1} << 16;
 
-// Up to NR pairs, in one thread's scratch.
+// Up to NR pairs at a time, in one thread's scratch.
 template <class T>
 class Pairs {
  public:
-  Pairs(const DistanceKernels<T>& kernels, const Recipe& recipe, int64_t d, Scratch scratch)
+  Pairs(const DistanceKernels<T>& kernels, const Recipe& recipe, const TensorView& x,
+        const TensorView& y, const Results<T>& results, Scratch scratch)
       : kernels_(kernels),
         recipe_(recipe),
-        finisher_(kernels, recipe, d),
+        results_(results),
         nr_(kernels.nr),
-        d_(d),
-        terms_(Terms(nr_, d)) {
-    for (Side* side : {&x_, &y_}) {
-      side->panel = scratch.Take<T>(terms_ * nr_);
-      side->norms = scratch.Take<T>(nr_);
-      side->rows = scratch.Take<Row<T>>(nr_);
-      side->centres = scratch.Take<Centre>(nr_);
-    }
-    totals_ = scratch.Take<T>(nr_);
-    second_ = scratch.Take<T>(nr_);
-  }
+        d_(x.shape[x.rank - 1]),
+        terms_(Terms(nr_, d_)),
+        finisher_(kernels, recipe, d_),
+        x_(x, scratch, nr_, terms_),
+        y_(y, scratch, nr_, terms_),
+        out_offsets_(scratch.Take<int64_t>(nr_)),
+        totals_(scratch.Take<T>(nr_)),
+        second_(scratch.Take<T>(nr_)),
+        distances_(scratch.Take<T>(nr_)) {}
 
   static size_t ScratchBytes(int64_t nr, int64_t d) {
-    return 2 * (Scratch::Bytes<T>(Terms(nr, d) * nr) + Scratch::Bytes<Row<T>>(nr) +
-                Scratch::Bytes<Centre>(nr)) +
-           4 * Scratch::Bytes<T>(nr);
+    return 2 * Side::ScratchBytes(nr, Terms(nr, d)) + Scratch::Bytes<int64_t>(nr) +
+           3 * Scratch::Bytes<T>(nr);
   }
 
-  void Set(int64_t lane, const Row<T>& x, const Row<T>& y) {
-    x_.rows[lane] = x;
-    y_.rows[lane] = y;
-  }
-
-  // distances[j] of the rows set in lanes j < count.
-  void Run(int64_t count, T* distances) {
+  // The distances at positions [begin, begin + count), count <= NR.
+  void Run(const LeadingAxes& positions, int64_t begin, int64_t count) {
+    for (int64_t j = 0; j < count; ++j) {
+      const LeadingAxes::Offsets at = positions.At(begin + j);
+      x_.offsets[j] = at.x;
+      y_.offsets[j] = at.y;
+      out_offsets_[j] = at.out;
+    }
     int64_t first = 0;
     do {  // once at least, so that d = 0 gives the empty sum
       const int64_t terms = std::min(terms_, d_ - first);
-      for (Side* side : {&x_, &y_}) Pack(*side, count, first, terms);
+      for (const Side* side : {&x_, &y_}) Pack(*side, count, first, terms);
       Accumulate(recipe_.term, x_.panel, y_.panel, terms, totals_, first == 0);
       if (recipe_.second) {
         Accumulate(*recipe_.second, x_.panel, y_.panel, terms, second_, first == 0);
@@ -74,15 +73,32 @@ class Pairs {
     totals.x_norms = x_.norms;
     totals.y_norms = y_.norms;
     totals.pairs = true;
-    finisher_(totals, distances, nr_,
-              [&](int64_t, int64_t j) { return std::pair(x_.rows[j], y_.rows[j]); });
+    finisher_(totals, distances_, nr_,
+              [&](int64_t, int64_t j) { return std::pair(x_.row(j), y_.row(j)); });
+    Store(count);
   }
 
  private:
+  // The rows of one operand and what is made of them, lane by lane.
   struct Side {
-    T *panel, *norms;
-    Row<T>* rows;
-    Centre* centres;
+    const Source<T> source;
+    const int64_t stride;
+    int64_t* const offsets;
+    Centre* const centres;
+    T *const norms, *const panel;
+
+    Side(const TensorView& view, Scratch& scratch, int64_t nr, int64_t terms)
+        : source(view),
+          stride(view.strides[view.rank - 1]),
+          offsets(scratch.Take<int64_t>(nr)),
+          centres(scratch.Take<Centre>(nr)),
+          norms(scratch.Take<T>(nr)),
+          panel(scratch.Take<T>(terms * nr)) {}
+    static size_t ScratchBytes(int64_t nr, int64_t terms) {
+      return Scratch::Bytes<int64_t>(nr) + Scratch::Bytes<Centre>(nr) + Scratch::Bytes<T>(nr) +
+             Scratch::Bytes<T>(terms * nr);
+    }
+    Row<T> row(int64_t lane) const { return {source + offsets[lane], stride}; }
   };
 
   // Two panels take half of L1.
@@ -92,11 +108,18 @@ class Pairs {
   }
 
   void Pack(const Side& side, int64_t count, int64_t first, int64_t terms) {
-    for (int64_t j = 0; j < count; ++j) {
-      if (recipe_.form == Form::kCentred && first == 0) {
-        side.centres[j] = CentreOf(side.rows[j], d_);
+    if (recipe_.form == Form::kAsIs && side.source.native()) {  // whole lines are written
+      const T* from = side.source.InPlace() + first * side.stride;
+      for (int64_t k = 0; k < terms; ++k, from += side.stride) {
+        for (int64_t j = 0; j < count; ++j) side.panel[k * nr_ + j] = from[side.offsets[j]];
       }
-      PackRow(side.rows[j], recipe_.form, side.centres[j], first, terms, nr_, side.panel + j);
+    } else {
+      for (int64_t j = 0; j < count; ++j) {
+        if (first == 0) {
+          side.centres[j] = recipe_.form == Form::kCentred ? CentreOf(side.row(j), d_) : Centre();
+        }
+        PackRow(side.row(j), recipe_.form, side.centres[j], first, terms, nr_, side.panel + j);
+      }
     }
     ClearLanes(count, terms, nr_, side.panel);
     if (recipe_.norms) {
@@ -109,12 +132,25 @@ class Pairs {
     kernels_.accumulate_pairs[static_cast<int>(term)](x, y, terms, recipe_.p, totals, is_first);
   }
 
+  // In runs of evenly spaced results.
+  void Store(int64_t count) const {
+    for (int64_t j = 0; j < count;) {
+      const int64_t stride = j + 1 < count ? out_offsets_[j + 1] - out_offsets_[j] : 1;
+      int64_t end = j + 1;
+      while (end < count && out_offsets_[end] - out_offsets_[end - 1] == stride) ++end;
+      results_.Write(distances_ + j, end - j, out_offsets_[j], stride);
+      j = end;
+    }
+  }
+
   const DistanceKernels<T>& kernels_;
   const Recipe& recipe_;
-  const Finisher<T> finisher_;
+  const Results<T>& results_;
   const int64_t nr_, d_, terms_;
-  Side x_, y_;
-  T *totals_, *second_;
+  const Finisher<T> finisher_;
+  const Side x_, y_;
+  int64_t* const out_offsets_;
+  T *const totals_, *const second_, *const distances_;
 };
 
 template <class T>
@@ -122,28 +158,16 @@ void Run(const TensorView& x, const TensorView& y, const Recipe& recipe, const T
   const auto& kernels = DistanceKernelsFor<T>(ActiveTarget());
   const LeadingAxes positions(x, y, 1, out, 0);
   const int64_t d = x.shape[x.rank - 1], count = positions.count(), nr = kernels.nr;
-  const Source<T> x_source(x), y_source(y);
   const Results<T> results(out);
-  // The roundings of packing, two coordinates a term, weigh more than most terms.
+  // Packing, two coordinates a term, weighs more than most terms.
   const double total_ns = double(count) * (double(d) * (1 + recipe.term_ns) + 10);
   const int64_t most = RoundUp(std::max<int64_t>(1, kTermsPerTask / std::max<int64_t>(d, 1)), nr);
   const Split tasks(count, nr, most);
-  const Work work{tasks.count, total_ns,
-                  Pairs<T>::ScratchBytes(nr, d) + 2 * Scratch::Bytes<int64_t>(nr)};
+  const Work work{tasks.count, total_ns, Pairs<T>::ScratchBytes(nr, d)};
   ParallelFor(work, [&](int64_t task, Scratch scratch) {
-    int64_t* offsets = scratch.Take<int64_t>(nr);
-    T* distances = scratch.Take<T>(nr);
-    Pairs<T> pairs(kernels, recipe, d, scratch);
+    Pairs<T> pairs(kernels, recipe, x, y, results, scratch);
     for (int64_t begin = tasks.begin(task); begin < tasks.end(task); begin += nr) {
-      const int64_t lanes = std::min(nr, tasks.end(task) - begin);
-      for (int64_t j = 0; j < lanes; ++j) {
-        const LeadingAxes::Offsets at = positions.At(begin + j);
-        pairs.Set(j, {x_source + at.x, x.strides[x.rank - 1]},
-                  {y_source + at.y, y.strides[y.rank - 1]});
-        offsets[j] = at.out;
-      }
-      pairs.Run(lanes, distances);
-      for (int64_t j = 0; j < lanes; ++j) results.Write(distances + j, 1, offsets[j], 1);
+      pairs.Run(positions, begin, std::min(nr, tasks.end(task) - begin));
     }
   });
 }
