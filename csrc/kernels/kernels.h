@@ -121,23 +121,42 @@ struct Runs {
   ptrdiff_t src_step, out_step, number_step;
 };
 
-// The maximum is a NaN where there is one. Results overlap no source.
+// Which element of a window wins: the largest or the smallest, and whether a NaN beats every number
+// ("propagate") or loses to it ("omit"). Integers have no NaN.
+enum class Pick : uint8_t { kMax, kMin, kMaxOmitNaN, kMinOmitNaN };
+constexpr int kPicks = 4;
+
+// The winner of several elements. Results overlap no source; `taps` is at least 1.
+template <class T>
+struct PickKernels {
+  // Numbers of elements: as wide as these, so that one vector has the numbers of another.
+  using Number = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+  // out = the winner of src[t], t < taps. Where that is a NaN, its sign and payload are lost.
+  void (*pick)(const T* const* src, size_t taps, const Runs& runs, T* out);
+  // The same, and numbers = ids[t] of the first t that wins. Null for elements below 32 bits.
+  void (*arg)(const T* const* src, const Number* ids, size_t taps, const Runs& runs, T* out,
+              Number* numbers);
+  // The same for elements that carry numbers of their own, laid out as they are themselves:
+  // numbers = the smallest src_numbers[t] + ids[t] that wins.
+  void (*merge_arg)(const T* const* src, const Number* const* src_numbers, const Number* ids,
+                    size_t taps, const Runs& runs, T* out, Number* numbers);
+};
+
 template <class T>
 struct PoolKernels {
-  using Number = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;  // one lane per lane of T
+  using Number = typename PickKernels<T>::Number;
   size_t lanes;
-  // out = max over t < taps (at least 1) of src[t].
-  void (*max)(const T* const* src, size_t taps, const Runs& runs, T* out);
-  // The same, and numbers = ids[t] of the first t that has the maximum.
-  void (*arg_max)(const T* const* src, const Number* ids, size_t taps, const Runs& runs, T* out,
-                  Number* numbers);
-  // The same for elements that carry numbers of their own, laid out as they are themselves:
-  // numbers = the smallest src_numbers[t] + ids[t] that has the maximum.
-  void (*merge_arg_max)(const T* const* src, const Number* const* src_numbers, const Number* ids,
-                        size_t taps, const Runs& runs, T* out, Number* numbers);
+  PickKernels<T> picks[kPicks];
   // even[i] = row[2i], odd[i] = row[2i + 1], as far as row[n - 1].
   void (*split)(const T* row, size_t n, T* even, T* odd);
   void (*split_numbers)(const Number* row, size_t n, Number* even, Number* odd);
+  // out = 0 + b_0 + b_1 + ..., added in this order, where b_k = 0 + the sum of one block of src[t]
+  // in the order of t: of the first `first` taps, then of `block` taps each, and of what is left.
+  // Overlaps no source. Null, as `divide`, for integers.
+  void (*sum)(const T* const* src, size_t taps, size_t first, size_t block, const Runs& runs,
+              T* out);
+  // values[i] = values[i] / divisor, i < n.
+  void (*divide)(T* values, size_t n, T divisor);
 };
 
 template <class T>
@@ -156,8 +175,14 @@ const RooflineKernels& RooflineKernelsFor(SimdTarget target);
 
 // ----------------------------------------------------------------------------------------- softmax
 
-enum class SoftmaxOp : uint8_t { kSoftmax, kLogSoftmax, kSoftmaxBackward, kLogSoftmaxBackward };
-constexpr int kSoftmaxOps = 4;
+enum class SoftmaxOp : uint8_t {
+  kSoftmax,
+  kLogSoftmax,
+  kSoftmaxBackward,
+  kLogSoftmaxBackward,
+  kLogSumExp,
+};
+constexpr int kSoftmaxOps = 5;
 
 // One op, in phases that are called for one chunk of the axis after another; `first` starts anew.
 // `a` is x or dy, `b` is y (only the gradients read it). They and `out` hold n elements of a row,
@@ -171,8 +196,9 @@ struct SoftmaxPhases {
   // multiple of B. softmax stores exp(a - max), the others store nothing.
   void (*sum)(const T* a, const T* b, size_t n, const T* max, bool first, T* stored, T* partials);
   // What the sums over all n elements of the axis come to. Overwrites the partials.
-  void (*total)(size_t n, T* partials, T* totals);
-  // The results. For softmax, `a` is what `sum` stored.
+  void (*total)(size_t n, T* partials, const T* max, T* totals);
+  // The results. For softmax, `a` is what `sum` stored. Null in log-sum-exp, whose results are the
+  // totals.
   void (*apply)(const T* a, const T* b, size_t n, const T* max, const T* totals, T* out);
 };
 
@@ -186,7 +212,14 @@ struct SoftmaxKernels {
                size_t to_stride);
   void (*transpose)(const T* from, size_t from_stride, size_t rows, size_t columns, T* to,
                     size_t to_stride);
+  // to[i] = mask[i] ? from[i] : fill, i < n; `to` may be `from`.
+  void (*select)(const uint8_t* mask, const T* from, size_t n, T fill, T* to);
   SoftmaxPhases<T> row[kSoftmaxOps], panel[kSoftmaxOps];  // the same bits from either
+  // A block of a softmax's Jacobian: out[r][c] = rows[r]·(δ - columns[c]) for r < count, c < n,
+  // where δ is 1 if c = r + diagonal, and else 0. `out` has out_stride elements between its rows
+  // and does not overlap the others.
+  void (*jacobian)(const T* rows, size_t count, const T* columns, size_t n, ptrdiff_t diagonal,
+                   T* out, ptrdiff_t out_stride);
 };
 
 template <class T>

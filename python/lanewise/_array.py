@@ -115,10 +115,11 @@ def output(
 
 def same_elements(a: object, b: Array) -> bool:
     """Whether `a` is an array whose every element lies where the same element of `b` does."""
-    return (
+    return a is b or (
         isinstance(a, np.ndarray)
-        and a.ctypes.data == b.ctypes.data
+        and np.may_share_memory(a, b)  # ten times cheaper than to ask for addresses
         and (a.dtype, a.shape, a.strides) == (b.dtype, b.shape, b.strides)
+        and a.ctypes.data == b.ctypes.data
     )
 
 
