@@ -183,23 +183,40 @@ def avg_pool2d(x, window, stride, padding, dilation, ceil_mode=False, count_incl
 # ---------------------------------------------------------------------------------------- distances
 
 
-def pairwise_distances(x, y, metric):
-    """metric(x[i], y[j]) for all i and j; x (m, d), y (n, d)."""
-    x, y = np.asarray(x, np.float64)[:, None, :], np.asarray(y, np.float64)[None, :, :]
-    dot = (x * y).sum(-1)
-    if metric == "dot":
-        return dot
-    if metric == "cosine":
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.clip(1 - dot / np.sqrt((x * x).sum(-1) * (y * y).sum(-1)), 0, 2)
-    with np.errstate(invalid="ignore"):
+def paired_distances(x, y, metric, p=2):
+    """metric(x[…, :], y[…, :]), the leading axes broadcast."""
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    d = x.shape[-1]
+    with np.errstate(all="ignore"):
+        if metric == "correlation":
+            x, y = x - x.mean(-1, keepdims=True), y - y.mean(-1, keepdims=True)
+        if metric in ("cosine", "correlation"):
+            norms = np.sqrt((x * x).sum(-1) * (y * y).sum(-1))
+            return np.clip(1 - (x * y).sum(-1) / norms, 0, 2)
+        if metric == "dot":
+            return (x * y).sum(-1)
+        if metric == "hamming" or (metric == "minkowski" and p == 0):
+            differ = (x != y).sum(-1).astype(float)
+            return differ / d if metric == "hamming" else differ
+        if metric == "jaccard":
+            either = ((x != 0) | (y != 0)).sum(-1)
+            return np.where(either, ((x != 0) != (y != 0)).sum(-1) / either, 0)
         difference = np.abs(x - y)
-    return {
-        "euclidean": lambda: np.sqrt((difference**2).sum(-1)),
-        "sqeuclidean": lambda: (difference**2).sum(-1),
-        "manhattan": lambda: difference.sum(-1),
-        "chebyshev": lambda: difference.max(-1, initial=0),
-    }[metric]()
+        if metric == "canberra":
+            size = np.abs(x) + np.abs(y)
+            return np.where(size == 0, 0, difference / size).sum(-1)
+        if metric == "braycurtis":
+            return difference.sum(-1) / np.abs(x + y).sum(-1)
+        if metric == "chebyshev" or p == np.inf:
+            return difference.max(-1, initial=0)
+        power = {"manhattan": 1, "minkowski": p}.get(metric, 2)
+        total = (difference**power).sum(-1)
+        return total if metric == "sqeuclidean" else total ** (1 / power)
+
+
+def pairwise_distances(x, y, metric, p=2):
+    """metric(x[i], y[j]) for all i and j; x (m, d), y (n, d)."""
+    return paired_distances(np.asarray(x)[:, None, :], np.asarray(y)[None, :, :], metric, p)
 
 
 # ------------------------------------------------------------------------------------------ softmax

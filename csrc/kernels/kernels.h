@@ -21,16 +21,48 @@ namespace lanewise {
 
 // What is summed over the coordinates of two rows.
 enum class Term : uint8_t {
-  kSquare,   // Σ (x - y)²
-  kAbs,      // Σ |x - y|
-  kMax,      // max |x - y|
-  kProduct,  // Σ x·y
+  kSquare,        // Σ (x - y)²
+  kAbs,           // Σ |x - y|
+  kAbsSum,        // Σ |x + y|
+  kMax,           // max |x - y|
+  kProduct,       // Σ x·y
+  kDiffers,       // Σ [x ≠ y], where a NaN differs from everything
+  kShare,         // Σ |x - y| / (|x| + |y|), 0 where both are 0
+  kIntegerPower,  // Σ |x - y|^p for an integer p > 0   } in double only; null in the
+  kPower,         // Σ |x - y|^p for p > 0              } tables of float
 };
-constexpr int kTerms = 4;
+constexpr int kTerms = 9;
+
+// What becomes of a total t. `Trusted` says where the terms of t cannot have been lost to underflow
+// or overflow: smallest <= t <= the largest finite number. NaN is trusted.
+enum class Finish : uint8_t {
+  kCopy,      // t
+  kCopySafe,  // t, if its two norms are trusted not to have overflowed
+  kMean,      // t / d
+  kQuotient,  // t / s, s being the total of a second term, if both are trusted not to have
+              // overflowed
+  kSqrt,      // sqrt(t), if t is trusted
+  kRoot,      // t^(1/p), if t is trusted; in double only
+  kCosine,    // 1 - t / sqrt(x2·y2), clipped to [0, 2], if the norms and the product are trusted
+  kJaccard,   // 1 - t / (x2 + y2 - t), 0 where both norms are 0
+};
+constexpr int kFinishes = 8;
 
 // Sums run in blocks of this many terms, which are then added up in order, so that the error of a
 // sum of d terms grows with kSumBlock + d/kSumBlock and not with d.
 constexpr size_t kSumBlock = 64;
+
+// The totals of a tile and what else its results come from.
+template <class T>
+struct DistanceTotals {
+  size_t rows, n;              // the results are those of i < rows and j < n <= nr
+  const T* totals;             // [rows][nr]
+  const T* second;             // [rows][nr], for kQuotient
+  const T *x_norms, *y_norms;  // x2[i] and y2[j], for kCopySafe, kCosine and kJaccard
+  bool pairs;                  // x2[j] instead, as lane j is a pair of rows of its own
+  T smallest;                  // for kSqrt, kRoot and kCosine
+  double d, p;                 // for kMean and kRoot
+};
 
 template <class T>
 struct DistanceKernels {
@@ -38,23 +70,15 @@ struct DistanceKernels {
   // totals[i][j] (row length nr) = or, unless `first`, += the sum over k < terms of rows[k][i] (row
   // length mr) against panel[k][j], for i < count <= mr and all j < nr. Totals and panel are
   // 64-byte aligned. Except in a call that is the last for its totals, `terms` is a multiple of
-  // kSumBlock.
-  void (*accumulate[kTerms])(const T* rows, size_t count, const T* panel, size_t terms, T* totals,
-                             bool first);
-  // norms[j] = or, unless `first`, += Σ_k panel[k][j]², in the order in which accumulate sums.
-  void (*square_norms)(const T* panel, size_t terms, T* norms, bool first);
-  // Totals of a panel (row length nr) to results, for i < rows and j < n <= nr; out has out_stride
-  // elements between its rows.
-  //
-  // out[i][j] = totals[i][j].
-  void (*copy)(const T* totals, size_t rows, size_t n, T* out, int64_t out_stride);
-  // out[i][j] = sqrt(totals[i][j]). False if some total is outside [smallest, largest finite
-  // number], so that squares may have been lost to underflow or overflow; a NaN is not outside.
-  bool (*sqrt)(const T* totals, size_t rows, size_t n, T smallest, T* out, int64_t out_stride);
-  // out[i][j] = 1 - totals[i][j] / sqrt(x_norms[i]·y_norms[j]), clipped to [0, 2], the norms being
-  // squared. False if a norm or the product under the root is outside the range said above.
-  bool (*cosine)(const T* totals, size_t rows, size_t n, T smallest, const T* x_norms,
-                 const T* y_norms, T* out, int64_t out_stride);
+  // kSumBlock. `p` is the exponent of a power.
+  void (*accumulate[kTerms])(const T* rows, size_t count, const T* panel, size_t terms, double p,
+                             T* totals, bool first);
+  // totals[j] likewise of x[k][j] against y[k][j], two panels, with the same bits.
+  void (*accumulate_pairs[kTerms])(const T* x, const T* y, size_t terms, double p, T* totals,
+                                   bool first);
+  // out[i][j] = the results, with out_stride elements between rows. False if some result does not
+  // meet the condition that Finish states; what is stored for it is then of no use.
+  bool (*finish[kFinishes])(const DistanceTotals<T>& tile, T* out, int64_t out_stride);
 };
 
 template <class T>

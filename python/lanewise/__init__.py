@@ -4,7 +4,7 @@ from . import _pending
 from ._core import __version__
 from ._runtime import config, get_num_threads, set_num_threads, set_simd_target, show_config
 from .conv import conv1d, conv2d, conv_transpose2d
-from .distance import pairwise_distances
+from .distance import paired_distances, pairwise_distances
 from .pool import (
     avg_pool1d,
     avg_pool2d,
@@ -42,6 +42,7 @@ __all__ = [
     "max_pool2d",
     "min_pool1d",
     "min_pool2d",
+    "paired_distances",
     "pairwise_distances",
     "set_num_threads",
     "set_simd_target",
