@@ -8,7 +8,7 @@ namespace {
 template <class T>
 void Run(benchmark::State& state, const DistanceOptions& options) {
   const int64_t m = state.range(0), d = state.range(1);
-  const std::vector<T> x = Uniform<T>(m * d), y = Uniform<T>(m * d);
+  const std::vector<T> x = Uniform<T>(m * d), y = Uniform<T>(m * d, 1);
   std::vector<T> out(m * m);
   const Stopwatch watch;
   for (auto _ : state) {

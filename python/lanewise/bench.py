@@ -178,6 +178,7 @@ def main(ops: Sequence[str] = OPS, threads: int | None = None) -> int:
     for result in results:
         print(result.row(limits[result.case.limit]))
     print("\nshare: of what this machine can do at most, as measured in this run")
-    print("NumPy: its time / lanewise's, where people would write it in NumPy")
+    print("NumPy: its time / lanewise's, where people would write it in NumPy; the threads of its")
+    print("matrix products are its own, as OPENBLAS_NUM_THREADS says")
     print(f"{time.perf_counter() - start:.0f} s")
     return 0

@@ -1,4 +1,4 @@
-/// \file
+/// @file
 /// Distances between rows: of all pairs of two arrays, or of their pairs in turn.
 #ifndef LANEWISE_DISTANCE_H_
 #define LANEWISE_DISTANCE_H_
@@ -26,17 +26,20 @@ enum class Metric : uint8_t {
   kDot,      ///< Σ x·y (a similarity)
 };
 
+/// Which distance. A Metric converts to it, with p = 2.
 struct DistanceOptions {
-  Metric metric;
+  Metric metric;  ///< the formula
   double p;  ///< of kMinkowski: at least 0, may be infinite; 1, 2 and inf are manhattan, euclidean
              ///< and chebyshev, with the same bits
 
+  /// A metric, and the power that kMinkowski has.
   DistanceOptions(Metric metric_ = Metric::kEuclidean, double p_ = 2) : metric(metric_), p(p_) {}
 };
 
 /// (…, m, d) and (…, n, d) give (…, m, n), the leading axes broadcast together.
-/// Throws std::invalid_argument for fewer than two axes, unequal d, or leading axes that do not
-/// broadcast.
+///
+/// @throws std::invalid_argument for fewer than two axes, unequal d, or leading axes that do not
+///     broadcast.
 Shape PairwiseDistancesShape(const Shape& x, const Shape& y);
 
 /// out[…, i, j] = d(x[…, i, :], y[…, j, :]).
@@ -45,8 +48,7 @@ Shape PairwiseDistancesShape(const Shape& x, const Shape& y);
 /// convert to it exactly (64-bit integers to float64 count as such), and are read as they are. The
 /// first three are computed in float32 and rounded once; powers above 4 (kMinkowski) in float64.
 ///
-/// Preconditions: out has PairwiseDistancesShape and its elements do not overlap. Otherwise
-/// std::invalid_argument (p included) or DTypeError is thrown before anything is written.
+/// Preconditions: out has PairwiseDistancesShape and its elements do not overlap.
 ///
 /// Aliasing: out overlaps neither x nor y; these may be the same memory, and then the matrix is
 /// bitwise symmetric, with a zero diagonal wherever d(x, x) is defined.
@@ -62,11 +64,16 @@ Shape PairwiseDistancesShape(const Shape& x, const Shape& y);
 ///
 /// Allocation: scratch of at most 2·max(L2, L3 / threads) and 32 MB per thread, kept for the
 /// calling thread's next call. Thread-safe.
+///
+/// @throws std::invalid_argument for shapes or a p that it cannot take, before anything is written
+/// @throws DTypeError for element types that do not go together, likewise
 void PairwiseDistances(const TensorView& x, const TensorView& y, const DistanceOptions& options,
                        const TensorView& out);
 
-/// (…, d) and (…, d) give (…), all leading axes broadcast together. Throws as
-/// PairwiseDistancesShape, for fewer than one axis.
+/// (…, d) and (…, d) give (…), all leading axes broadcast together.
+///
+/// @throws std::invalid_argument for fewer than one axis, unequal d, or leading axes that do not
+///     broadcast.
 Shape PairedDistancesShape(const Shape& x, const Shape& y);
 
 /// out[…] = d(x[…, :], y[…, :]), with the bits that PairwiseDistances has for these rows; all that

@@ -32,30 +32,41 @@ enum class NanPolicy : uint8_t {
 
 /// The window and how it slides. In 1-d the entries [1] (the width) count, the entries [0] do not.
 struct PoolOptions {
-  PerAxis<int64_t> window{1, 1};
+  PerAxis<int64_t> window{1, 1};           ///< Taps.
   std::optional<PerAxis<int64_t>> stride;  ///< The window unless set.
-  PerAxis<int64_t> dilation{1, 1};
-  Padding padding;         ///< Any rule but kFull.
+  PerAxis<int64_t> dilation{1, 1};         ///< Pixels from one tap to the next.
+  Padding padding;                         ///< Any rule but kFull.
   bool ceil_mode = false;  ///< Keep a last, partial window that starts inside x or before it.
-  Layout layout = Layout::kNHWC;
+  Layout layout = Layout::kNHWC;                 ///< Of x, out and indices.
   NanPolicy nan_policy = NanPolicy::kPropagate;  ///< Maxima and minima.
   bool count_include_pad = false;                ///< Averages: divide by padding and pixels alike.
 };
 
-/// The result's shape for x of shape `x`. Throws std::invalid_argument for another number of axes,
-/// options out of range, and a window that would hold nothing but padding.
+/// @{
+/// The result's shape for x of shape `x`.
+///
+/// @throws std::invalid_argument for another number of axes, options out of range, and a window
+///     that would hold nothing but padding.
 Shape MaxPool2dShape(const Shape& x, const PoolOptions& options);
 Shape MinPool2dShape(const Shape& x, const PoolOptions& options);
 Shape AvgPool2dShape(const Shape& x, const PoolOptions& options);
 Shape MaxPool1dShape(const Shape& x, const PoolOptions& options);
 Shape MinPool1dShape(const Shape& x, const PoolOptions& options);
 Shape AvgPool1dShape(const Shape& x, const PoolOptions& options);
-/// The same with the spatial axes kept as 1. Throws std::invalid_argument where one of them is 0.
+/// @}
+
+/// @{
+/// The result's shape with the spatial axes kept as 1.
+///
+/// @throws std::invalid_argument where one of them is 0.
 Shape GlobalMaxPool2dShape(const Shape& x, Layout layout);
 Shape GlobalAvgPool2dShape(const Shape& x, Layout layout);
+/// @}
 
-/// out[n, i, j, c] = max of x[n, h, w, c] over the window's pixels (h, w) inside the image,
-///   h = i·stride - before + r·dilation, 0 <= r < window, and w likewise.
+/// The largest element of each window:
+///
+///     out[n, i, j, c] = max of x[n, h, w, c] over the window's pixels (h, w) inside the image,
+///     h = i·stride - before + r·dilation, 0 <= r < window, and w likewise.
 ///
 /// Padding never wins. Of zeros of both signs, either may be the maximum's value; where a NaN wins,
 /// the value is a NaN.
@@ -64,8 +75,8 @@ Shape GlobalAvgPool2dShape(const Shape& x, Layout layout);
 /// @param out of x's element type.
 /// @param indices unless null, int64: h·width + w of the maximum, the first in row-major order of
 ///     equal ones, and of NaNs that win.
-/// Throws std::invalid_argument, too, for indices of elements of at most 32 bits where a window
-/// spans 2^31 elements or more of a plane.
+/// @throws std::invalid_argument also for indices of elements of at most 32 bits where a window
+///     spans 2^31 elements or more of a plane.
 void MaxPool2d(const TensorView& x, const PoolOptions& options, const TensorView& out,
                const TensorView* indices = nullptr);
 
@@ -73,8 +84,12 @@ void MaxPool2d(const TensorView& x, const PoolOptions& options, const TensorView
 void MinPool2d(const TensorView& x, const PoolOptions& options, const TensorView& out,
                const TensorView* indices = nullptr);
 
-/// out[n, i, j, c] = (Σ x[n, h, w, c]) / count over the pixels of MaxPool2d; count is the number of
-/// these pixels or, with count_include_pad, of taps inside the padded image.
+/// The mean of each window:
+///
+///     out[n, i, j, c] = (Σ x[n, h, w, c]) / count
+///
+/// over the pixels of MaxPool2d; count is the number of these pixels or, with count_include_pad, of
+/// taps inside the padded image.
 ///
 /// The sum runs over rows first: sums of 16 rows each, from the first one in the image, are added
 /// in order; then likewise over the window's columns.
@@ -84,16 +99,20 @@ void MinPool2d(const TensorView& x, const PoolOptions& options, const TensorView
 ///     are summed in float32 and rounded once.
 void AvgPool2d(const TensorView& x, const PoolOptions& options, const TensorView& out);
 
+/// @{
 /// One spatial axis instead of two; indices are w.
 void MaxPool1d(const TensorView& x, const PoolOptions& options, const TensorView& out,
                const TensorView* indices = nullptr);
 void MinPool1d(const TensorView& x, const PoolOptions& options, const TensorView& out,
                const TensorView* indices = nullptr);
 void AvgPool1d(const TensorView& x, const PoolOptions& options, const TensorView& out);
+/// @}
 
+/// @{
 /// One window over the whole image. A NaN gives NaN.
 void GlobalMaxPool2d(const TensorView& x, Layout layout, const TensorView& out);
 void GlobalAvgPool2d(const TensorView& x, Layout layout, const TensorView& out);
+/// @}
 
 }  // namespace lanewise
 

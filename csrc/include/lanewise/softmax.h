@@ -1,4 +1,4 @@
-/// \file
+/// @file
 /// Softmax, log-softmax, their gradients, log-sum-exp and the Jacobian, along any axes.
 ///
 /// For every op:
@@ -34,10 +34,10 @@ using Axes = std::vector<int>;
 ///
 /// A NaN, a +inf, or nothing but -inf along the axes gives NaN all along them.
 ///
-/// \param mask  null, or bool in a shape that broadcasts to x's: where it is false, x is left out,
+/// @param mask  null, or bool in a shape that broadcasts to x's: where it is false, x is left out,
 ///              whatever it holds there, and `out` is 0. What is left behaves as if the rest were
 ///              not there; where nothing is left, `out` is 0.
-/// \param out   of x's shape. It may be exactly x, element for element and of the same type: the op
+/// @param out   of x's shape. It may be exactly x, element for element and of the same type: the op
 ///              then works in place. It must not overlap the mask.
 void Softmax(const TensorView& x, const Axes& axes, const TensorView* mask, const TensorView& out);
 
@@ -45,7 +45,7 @@ void Softmax(const TensorView& x, const Axes& axes, const TensorView* mask, cons
 /// and put back by log1p, so that the largest entry keeps its digits as it approaches 0. NaN as
 /// above.
 ///
-/// \param out  of x's shape; it may be exactly x, as above.
+/// @param out  of x's shape; it may be exactly x, as above.
 void LogSoftmax(const TensorView& x, const Axes& axes, const TensorView& out);
 
 /// The shape of `dy`, which must be that of `y`. Throws in the name of `op`.
@@ -53,13 +53,13 @@ Shape SoftmaxBackwardShape(const char* op, const Shape& dy, const Shape& y);
 
 /// out = y·(dy - Σ dy·y), y being the result of Softmax.
 ///
-/// \param out  of dy's shape; it may be exactly dy, as above.
+/// @param out  of dy's shape; it may be exactly dy, as above.
 void SoftmaxBackward(const TensorView& dy, const TensorView& y, const Axes& axes,
                      const TensorView& out);
 
 /// out = dy - exp(y)·Σ dy, y being the result of LogSoftmax.
 ///
-/// \param out  of dy's shape; it may be exactly dy, as above.
+/// @param out  of dy's shape; it may be exactly dy, as above.
 void LogSoftmaxBackward(const TensorView& dy, const TensorView& y, const Axes& axes,
                         const TensorView& out);
 
@@ -70,7 +70,7 @@ Shape LogSumExpShape(const Shape& x, const Axes& axes, bool keepdims);
 ///
 /// A NaN gives NaN; else a +inf gives +inf, and nothing but -inf, or nothing at all, gives -inf.
 ///
-/// \param out  of LogSumExpShape.
+/// @param out  of LogSumExpShape.
 void LogSumExp(const TensorView& x, const Axes& axes, bool keepdims, const TensorView& out);
 
 /// The shape of y's other axes, then (C, C) for the C elements along `axes`. Throws also where the
@@ -80,7 +80,7 @@ Shape SoftmaxJacobianShape(const Shape& y, const Axes& axes);
 /// out[…, i, j] = y_i·(δ_ij - y_j), the derivative of softmax's result y_i by its input x_j, i and
 /// j counting the elements along the axes. Exactly symmetric.
 ///
-/// \param out  of SoftmaxJacobianShape.
+/// @param out  of SoftmaxJacobianShape.
 void SoftmaxJacobian(const TensorView& y, const Axes& axes, const TensorView& out);
 
 }  // namespace lanewise
