@@ -109,7 +109,8 @@ struct ConvKernels {
                               size_t sums_stride);
 
   // out[i][j] = activation(sums[i][j] + b), b = bias[j], or bias[i] in finish_per_row. Row lengths
-  // are given as strides; j < n. `out` may be `sums`, with the same stride. Integers have kNone only.
+  // are given as strides; j < n. `out` may be `sums`, with the same stride. Integers have no other
+  // activation than kNone.
   using Finish = void (*)(const T* sums, size_t sums_stride, size_t rows, size_t n, const T* bias,
                           T* out, int64_t out_stride);
   Finish finish[kActivations];
