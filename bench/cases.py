@@ -1,4 +1,8 @@
-"""What is measured, and why: the named cases of each op."""
+"""What is measured, and why: the named cases of each op.
+
+The list is frozen: a case may join it, with its reason, but none is changed or taken away, so that
+times of one version can be held against those of another.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +18,27 @@ EPS = {name: float(np.finfo(name).eps) for name in ("float32", "float64")}
 
 @dataclass(frozen=True)
 class Case:
-    """One call. `work` is in flops or bytes, as `roof` says; `options` are lanewise's keywords."""
+    """One call; `options` are lanewise's keywords.
+
+    `flops` are those of the definition, `size` the bytes of arguments and result, each once.
+    """
 
     name: str
     why: str
     make: Callable[[np.random.Generator], Data]
     options: Mapping[str, Any]
-    roof: str  # "fma" or "bandwidth"
-    work: int
+    roof: str  # what limits it: "fma" or "bandwidth"
+    flops: int
+    size: int
     # (relative, absolute) bounds of |a - b| for two correct results, derived in each maker below
     tolerance: Callable[[Data], tuple[float, np.ndarray | float]]
     compare: Callable[[np.ndarray], np.ndarray] = np.asarray  # what the bounds apply to
     dtype: str = "float32"
+
+    @property
+    def work(self) -> int:
+        """What the roof is a rate of."""
+        return self.flops if self.roof == "fma" else self.size
 
 
 def uniform(rng: np.random.Generator, *shape: int, dtype: str = "float32") -> np.ndarray:
@@ -68,7 +81,9 @@ def conv(
         )
 
     options = {"stride": stride, "padding": pad, "groups": groups}
-    return Case(name, why, make, options, "fma", 2 * n * out * out * k * terms, tolerance)
+    flops = 2 * n * out * out * k * terms
+    bytes_ = 4 * (n * size * size * c + terms * k + n * out * out * k)
+    return Case(name, why, make, options, "fma", flops, bytes_, tolerance)
 
 
 CONV = [
@@ -99,15 +114,16 @@ CONV = [
 def pool(
     name: str, why: str, n: int, c: int, size: int, window: int, stride: int, pad: int = 0
 ) -> Case:
-    """A maximum never rounds, so results are equal. Bytes: x once, the result once."""
+    """A maximum never rounds, so results are equal. A comparison per further pixel is a flop."""
     out = (size + 2 * pad - window) // stride + 1
 
     def make(rng: np.random.Generator) -> Data:
         return {"x": uniform(rng, n, size, size, c)}
 
     options = {"window": window, "stride": stride, "padding": pad}
-    work = 4 * n * c * (size * size + out * out)
-    return Case(name, why, make, options, "bandwidth", work, lambda data: (0.0, 0.0))
+    flops = n * c * out * out * (window * window - 1)
+    bytes_ = 4 * n * c * (size * size + out * out)
+    return Case(name, why, make, options, "bandwidth", flops, bytes_, lambda data: (0.0, 0.0))
 
 
 POOL = [
@@ -123,7 +139,7 @@ POOL = [
 
 
 def softmax(name: str, why: str, *shape: int, axis: int = -1, backward: bool = False) -> Case:
-    """Standard normal logits. Bytes: each array once.
+    """Standard normal logits. Flops of an element: max, -, exp, +, / or, backward, ·, +, -, ·.
 
     Forward, relative, in eps/2 and for each of two results: the argument of exp rounds by its size
     (at most 16 here) and exp by 6, above and in the sum of C; 1 for the quotient.
@@ -145,10 +161,11 @@ def softmax(name: str, why: str, *shape: int, axis: int = -1, backward: bool = F
             return (2 * (16 + 6) + terms + 1) * EPS["float32"], 0.0
         return 0.0, (terms + 3) * EPS["float32"] * 2 * np.abs(data["dy"]).max() * data["y"]
 
-    work = 4 * int(np.prod(shape)) * (3 if backward else 2)
+    elements = int(np.prod(shape))
+    flops, bytes_ = elements * (4 if backward else 5), elements * 4 * (3 if backward else 2)
     options = {"axis": axis}
     name = f"{'bwd' if backward else 'fwd'} {name}"
-    return Case(name, why, make, options, "bandwidth", work, tolerance)
+    return Case(name, why, make, options, "bandwidth", flops, bytes_, tolerance)
 
 
 SOFTMAX = [
@@ -188,9 +205,9 @@ def distance(
         return 0.0, (d + 4) * eps * reach**2
 
     compare = np.square if metric == "euclidean" else np.asarray
-    return Case(
-        name, why, make, {"metric": metric}, "fma", 2 * m * m * d, tolerance, compare, dtype
-    )
+    flops, bytes_ = 2 * m * m * d, np.dtype(dtype).itemsize * (2 * m * d + m * m)
+    options = {"metric": metric}
+    return Case(name, why, make, options, "fma", flops, bytes_, tolerance, compare, dtype)
 
 
 DISTANCE = [

@@ -18,10 +18,16 @@ from pathlib import Path
 
 import numpy as np
 from cases import CASES, Case, data_of
-from peers import CONTESTANTS, PACKAGES
+from peers import CONTESTANTS, PACKAGES, inexact
 
 HERE = Path(__file__).parent
 TURN_SECONDS = 0.02
+# The lines of the picture.
+ENVELOPE = {
+    "fma": ("fma", "float32"),
+    "cache": ("bandwidth", 3 << 18),
+    "memory": ("bandwidth", 3 << 26),
+}
 REST_SECONDS = 0.02  # an OpenMP team that has finished spins for some ms before it sleeps
 
 
@@ -64,6 +70,11 @@ def agreement(
     return bool((difference <= bound).all()), float(difference.max(initial=0))
 
 
+def limit(case: Case) -> tuple[str, str | int]:
+    """Which roof: the peak of a dtype is one number, the bandwidth depends on the size."""
+    return case.roof, case.dtype if case.roof == "fma" else case.size
+
+
 def race(
     op: str, index: int, workers: list[Worker], turns: int, folder: Path
 ) -> tuple[dict[str, dict], float]:
@@ -81,10 +92,11 @@ def race(
         result = np.load(path)
         lanewise = result if lanewise is None else lanewise
         state["agrees"], state["difference"] = agreement(case, data, result, lanewise)
+        state["inexact"] = inexact(op, worker.name, case)
         state["turns"] = []
     runners = [worker for worker in workers if found[worker.name].get("agrees")]
     for _ in range(turns):
-        roof = max(roof, workers[0].ask(roof=True).get("roof", 0.0))
+        roof = max(roof, workers[0].ask(roof=limit(case)).get("roof", 0.0))
         for worker in runners:
             time.sleep(REST_SECONDS)
             state, reply = found[worker.name], worker.ask(seconds=TURN_SECONDS)
@@ -106,7 +118,8 @@ def cell(state: dict, lanewise: dict) -> str:
         return "-"
     if not state["agrees"]:
         return "differs"
-    return f"{state['best'] / lanewise['best']:.2f}" if "best" in lanewise else "-"
+    mark = "~" if state["inexact"] else ""
+    return f"{mark}{state['best'] / lanewise['best']:.2f}" if "best" in lanewise else "-"
 
 
 def table_row(case: Case, found: dict[str, dict], share: float, widths: list[int]) -> str:
@@ -115,6 +128,12 @@ def table_row(case: Case, found: dict[str, dict], share: float, widths: list[int
     ms = f"{lanewise['best'] * 1e3:.4g} ms" if "best" in lanewise else "error"
     cells = [cell(state, lanewise) for name, state in found.items() if name != "lanewise"]
     return aligned([case.name, ms, f"{share:.0%}", *cells, case.why], widths)
+
+
+def footnotes(rows: list[dict]) -> dict[str, str]:
+    """Why contestants are marked as inexact."""
+    states = (item for row in rows for item in row["contestants"].items())
+    return {name: state["inexact"] for name, state in states if state.get("inexact")}
 
 
 def aligned(cells: list[str], widths: list[int]) -> str:
@@ -138,6 +157,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--only", default="", metavar="TEXT", help="cases with TEXT in their name")
     parser.add_argument("--json", type=Path, metavar="FILE", help="default: bench/results/…")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the roofline picture, too")
     args = parser.parse_args()
     args.peers = args.peers.split(",")
     if unknown := set(args.peers) - set(PACKAGES):
@@ -166,35 +186,43 @@ def start(args: argparse.Namespace) -> list[Worker]:
     return workers
 
 
-def main() -> None:
-    args = parse()
-    workers = start(args)
-    versions = {worker.name: worker.hello["version"] for worker in workers}
-    cases = CASES[args.op]
-    print(f"{args.op}, {processor()}, {args.threads} threads, best of {args.turns} turns")
-    print(", ".join(f"{name} {text}" for name, text in versions.items() if "-" not in name))
-    print("ratios: the peer's time / lanewise's; share: of the roof, as README.md explains\n")
+def race_all(args: argparse.Namespace, workers: list[Worker]) -> tuple[list[dict], dict]:
+    """Print the table; the facts of each case, and the roofs by what they are of."""
+    cases = [CASES[args.op][i] for i in args.cases]
     names = [worker.name for worker in workers[1:]]
-    widths = [max(len(cases[i].name) for i in args.cases), 10, 5, *(max(len(n), 7) for n in names)]
+    widths = [max(len(case.name) for case in cases), 10, 5, *(max(len(n), 7) for n in names)]
     print(aligned(["case", "lanewise", "share", *names, "why"], widths))
-
     rows, roofs = [], {}
     with tempfile.TemporaryDirectory() as folder:
-        for i in args.cases:
-            case = cases[i]
+        for i, case in zip(args.cases, cases, strict=True):
             found, roof = race(args.op, i, workers, args.turns, Path(folder))
-            # The FMA peak is one number for the whole run; the bandwidth depends on the size.
-            key = (case.roof, case.dtype if case.roof == "fma" else case.work)
-            roof = roofs[key] = max(roof, roofs.get(key, 0.0))
+            roof = roofs[limit(case)] = max(roof, roofs.get(limit(case), 0.0))
             share = case.work / found["lanewise"].get("best", float("nan")) / roof
             print(table_row(case, found, share, widths), flush=True)
             for name, state in found.items():
                 if "error" in state:
                     print(f"    {name}: {state['error']}", file=sys.stderr)
-            facts = {"case": case.name, "why": case.why, "work": case.work, "roof_kind": case.roof}
-            rows.append({**facts, "roof": roof, "share": share, "contestants": found})
+            facts = {key: getattr(case, key) for key in ("name", "why", "dtype", "flops", "size")}
+            limits = {"roof_kind": case.roof, "roof": roof, "share": share}
+            rows.append({**facts, **limits, "contestants": found})
+    for of in ENVELOPE.values():
+        seen = [workers[0].ask(roof=of).get("roof", 0.0) for _ in range(3)]
+        roofs[of] = max(*seen, roofs.get(of, 0.0))
+    return rows, roofs
+
+
+def main() -> None:
+    args = parse()
+    workers = start(args)
+    versions = {worker.name: worker.hello["version"] for worker in workers}
+    print(f"{args.op}, {processor()}, {args.threads} threads, best of {args.turns} turns")
+    print(", ".join(f"{name} {text}" for name, text in versions.items() if "-" not in name))
+    print("ratios: the peer's time / lanewise's; share: of the roof, as README.md explains\n")
+    rows, roofs = race_all(args, workers)
     for worker in workers:
         worker.close()
+    for name, why in footnotes(rows).items():
+        print(f"~ {name}: {why}")
 
     args.json.parent.mkdir(parents=True, exist_ok=True)
     record = {
@@ -204,10 +232,16 @@ def main() -> None:
         "threads": args.threads,
         "turns": args.turns,
         "versions": versions,
+        "envelope": {name: roofs[of] for name, of in ENVELOPE.items()},
         "cases": rows,
     }
     args.json.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     print(f"\n{args.json}")
+    if args.plot:
+        from plot import draw  # the only part that needs matplotlib
+
+        draw(record, args.plot)
+        print(args.plot)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 python worker.py CONTESTANT OP THREADS
     -> {"version": …} | {"missing": …}
-    {"case": i} -> {"supported": …}     {"save": path} -> {}     {"roof": …} -> {"roof": …}
+    {"case": i} -> {"supported": …}     {"save": path} -> {}     {"roof": [kind, of]} -> {"roof": …}
     {"seconds": s} -> {"best": the shortest single call, "calls": n}
 Any request may be answered {"error": …}.
 """
@@ -60,7 +60,7 @@ def replies() -> Iterator[dict]:
                 np.save(request["save"], canonical(call()))
                 yield {}
             elif "roof" in request:
-                yield {"roof": module.roof(case)}
+                yield {"roof": module.roof(*request["roof"])}
             else:
                 yield turn(call, request["seconds"])
         except Exception as error:  # a contestant that fails must not end the race

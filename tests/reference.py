@@ -125,67 +125,145 @@ ACTIVATIONS = {
 # ------------------------------------------------------------------------------------------ pooling
 
 
-def max_pool2d(x, window, stride, padding, dilation, ceil_mode=False):
-    """(values, flat indices) of the maxima of x (N, H, W, C); one pair per axis in each option."""
-    N, H, W, C = x.shape
-    top, _, OH = window_axis(H, window[0], stride[0], dilation[0], padding[0], ceil_mode)
-    left, _, OW = window_axis(W, window[1], stride[1], dilation[1], padding[1], ceil_mode)
-    values, indices = np.empty((N, OH, OW, C), x.dtype), np.empty((N, OH, OW, C), np.int64)
-    for n, i, j, c in np.ndindex(values.shape):
-        best = None
-        for r, s in np.ndindex(*window):
-            h, w = i * stride[0] - top + r * dilation[0], j * stride[1] - left + s * dilation[1]
-            if not (0 <= h < H and 0 <= w < W):
-                continue
-            pixel = x[n, h, w, c]
-            if best is None or pixel > best or (np.isnan(pixel) and not np.isnan(best)):
-                best, indices[n, i, j, c] = pixel, h * W + w
-        values[n, i, j, c] = best
+def windows(axis, x, window, stride, padding, dilation, ceil_mode):
+    """For each output along an axis of x (N, H, W, C): the window's places in the image, and how
+    many places it has in the padded image. One entry per axis in each option."""
+    n = x.shape[1 + axis]
+    before, after, outputs = window_axis(
+        n, window[axis], stride[axis], dilation[axis], padding[axis], ceil_mode
+    )
+    for o in range(outputs):
+        taps = o * stride[axis] - before + np.arange(window[axis]) * dilation[axis]
+        yield taps[(taps >= 0) & (taps < n)], np.count_nonzero(taps < n + after)
+
+
+def _winners(x, better, nan_policy, *geometry):
+    rows, columns = list(windows(0, x, *geometry)), list(windows(1, x, *geometry))
+    shape = (x.shape[0], len(rows), len(columns), x.shape[3])
+    values, indices = np.empty(shape, x.dtype), np.empty(shape, np.int64)
+    for i, j in np.ndindex(shape[1:3]):
+        h, w = np.meshgrid(rows[i][0], columns[j][0], indexing="ij")
+        best, place = (
+            x[:, h.flat[0], w.flat[0]],
+            np.full(shape[::3], h.flat[0] * x.shape[2] + w.flat[0]),
+        )
+        for r, s in zip(h.flat[1:], w.flat[1:], strict=True):  # in row-major order
+            pixel = x[:, r, s]
+            old, new = (best, pixel) if nan_policy == "propagate" else (pixel, best)
+            wins = better(pixel, best) | (np.isnan(new) & ~np.isnan(old))
+            best, place = np.where(wins, pixel, best), np.where(wins, r * x.shape[2] + s, place)
+        values[:, i, j], indices[:, i, j] = best, place
     return values, indices
+
+
+def max_pool2d(x, window, stride, padding, dilation, ceil_mode=False, nan_policy="propagate"):
+    """(values, flat indices) of the maxima of x (N, H, W, C)."""
+    return _winners(x, np.greater, nan_policy, window, stride, padding, dilation, ceil_mode)
+
+
+def min_pool2d(x, window, stride, padding, dilation, ceil_mode=False, nan_policy="propagate"):
+    """(values, flat indices) of the minima of x (N, H, W, C)."""
+    return _winners(x, np.less, nan_policy, window, stride, padding, dilation, ceil_mode)
+
+
+def avg_pool2d(x, window, stride, padding, dilation, ceil_mode=False, count_include_pad=False):
+    """The means of x (N, H, W, C) over windows: of their pixels, or with the padding as zeros."""
+    x = np.asarray(x, np.float64)
+    geometry = window, stride, padding, dilation, ceil_mode
+    rows, columns = list(windows(0, x, *geometry)), list(windows(1, x, *geometry))
+    means = np.empty((x.shape[0], len(rows), len(columns), x.shape[3]))
+    for i, j in np.ndindex(means.shape[1:3]):
+        (h, padded_h), (w, padded_w) = rows[i], columns[j]
+        count = padded_h * padded_w if count_include_pad else len(h) * len(w)
+        with np.errstate(invalid="ignore", over="ignore"):
+            means[:, i, j] = x[:, h[:, None], w].sum((1, 2)) / count
+    return means
 
 
 # ---------------------------------------------------------------------------------------- distances
 
 
-def pairwise_distances(x, y, metric):
-    """metric(x[i], y[j]) for all i and j; x (m, d), y (n, d)."""
-    x, y = np.asarray(x, np.float64)[:, None, :], np.asarray(y, np.float64)[None, :, :]
-    dot = (x * y).sum(-1)
-    if metric == "dot":
-        return dot
-    if metric == "cosine":
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.clip(1 - dot / np.sqrt((x * x).sum(-1) * (y * y).sum(-1)), 0, 2)
-    with np.errstate(invalid="ignore"):
+def paired_distances(x, y, metric, p=2):
+    """metric(x[…, :], y[…, :]), the leading axes broadcast."""
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    d = x.shape[-1]
+    with np.errstate(all="ignore"):
+        if metric == "correlation":
+            x, y = x - x.mean(-1, keepdims=True), y - y.mean(-1, keepdims=True)
+        if metric in ("cosine", "correlation"):
+            norms = np.sqrt((x * x).sum(-1) * (y * y).sum(-1))
+            return np.clip(1 - (x * y).sum(-1) / norms, 0, 2)
+        if metric == "dot":
+            return (x * y).sum(-1)
+        if metric == "hamming" or (metric == "minkowski" and p == 0):
+            differ = (x != y).sum(-1).astype(float)
+            return differ / d if metric == "hamming" else differ
+        if metric == "jaccard":
+            either = ((x != 0) | (y != 0)).sum(-1)
+            return np.where(either, ((x != 0) != (y != 0)).sum(-1) / either, 0)
         difference = np.abs(x - y)
-    return {
-        "euclidean": lambda: np.sqrt((difference**2).sum(-1)),
-        "sqeuclidean": lambda: (difference**2).sum(-1),
-        "manhattan": lambda: difference.sum(-1),
-        "chebyshev": lambda: difference.max(-1, initial=0),
-    }[metric]()
+        if metric == "canberra":
+            size = np.abs(x) + np.abs(y)
+            return np.where(size == 0, 0, difference / size).sum(-1)
+        if metric == "braycurtis":
+            return difference.sum(-1) / np.abs(x + y).sum(-1)
+        if metric == "chebyshev" or p == np.inf:
+            return difference.max(-1, initial=0)
+        if metric == "minkowski":  # powers of at most 1, so that none overflows
+            largest = difference.max(-1, initial=0, keepdims=True)
+            largest = np.where((largest > 0) & (largest < np.inf), largest, 1)
+            return largest[..., 0] * ((difference / largest) ** p).sum(-1) ** (1 / p)
+        if metric == "manhattan":
+            return difference.sum(-1)
+        square = (difference**2).sum(-1)
+        return square if metric == "sqeuclidean" else np.sqrt(square)
+
+
+def pairwise_distances(x, y, metric, p=2):
+    """metric(x[i], y[j]) for all i and j; x (m, d), y (n, d)."""
+    return paired_distances(np.asarray(x)[:, None, :], np.asarray(y)[None, :, :], metric, p)
 
 
 # ------------------------------------------------------------------------------------------ softmax
 
 
-def softmax(x, axis=-1):
-    """exp(x) / Σ exp(x), the maximum taken off first so that nothing overflows."""
+def softmax(x, axis=-1, mask=None):
+    """exp(x) / Σ exp(x), the maximum taken off first so that nothing overflows.
+
+    Where the mask is False, x counts as −inf and the result is 0.
+    """
     x = np.asarray(x, np.float64)
+    if mask is not None:
+        x = np.where(mask, x, -np.inf)
     with np.errstate(invalid="ignore"):
         e = np.exp(x - x.max(axis, keepdims=True))
-        return e / e.sum(axis, keepdims=True)
+        y = e / e.sum(axis, keepdims=True)
+    return y if mask is None else np.where(mask, y, 0)
+
+
+def _log_sum(difference, axis):
+    """log Σ exp(difference); one maximum, 0, is left out of the sum, which log1p puts back."""
+    is_max = difference == 0
+    rest = np.where(is_max, 0, np.exp(difference)).sum(axis, keepdims=True)
+    return np.log1p(rest + (is_max.sum(axis, keepdims=True) - 1))
 
 
 def log_softmax(x, axis=-1):
-    """log softmax(x); one maximum is left out of the sum, which log1p puts back."""
+    """log softmax(x)."""
     x = np.asarray(x, np.float64)
     with np.errstate(invalid="ignore"):
         difference = x - x.max(axis, keepdims=True)
-        e = np.exp(difference)
-    np.put_along_axis(e, np.expand_dims(difference.argmax(axis), axis), 0, axis)
-    e[np.isnan(difference)] = np.nan
-    return difference - np.log1p(e.sum(axis, keepdims=True))
+    return difference - _log_sum(difference, axis)
+
+
+def logsumexp(x, axis=-1, keepdims=False):
+    """log Σ exp(x), the maximum taken off first where it is finite; −inf for no element at all."""
+    x = np.asarray(x, np.float64)
+    top = x.max(axis, keepdims=True, initial=-np.inf)
+    top[~np.isfinite(top)] = 0
+    with np.errstate(divide="ignore", over="ignore"):
+        result = top + _log_sum(x - top, axis)
+    return result if keepdims else result.squeeze(axis)
 
 
 def softmax_backward(dy, y, axis=-1):
@@ -198,3 +276,17 @@ def log_softmax_backward(dy, y, axis=-1):
     """dy − exp(y)·Σ dy."""
     dy, y = np.asarray(dy, np.float64), np.asarray(y, np.float64)
     return dy - np.exp(y) * dy.sum(axis, keepdims=True)
+
+
+def one_axis(x, axis):
+    """The axes moved last, in their order in x, and flattened into one."""
+    axes = sorted(a % x.ndim for a in ((axis,) if isinstance(axis, int) else axis))
+    rest = [a for a in range(x.ndim) if a not in axes]
+    x = np.transpose(x, rest + axes)
+    return x.reshape(*x.shape[: len(rest)], int(np.prod(x.shape[len(rest) :], dtype=np.int64)))
+
+
+def softmax_jacobian(y, axis=-1):
+    """y_i·(δ_ij − y_j)."""
+    y = one_axis(np.asarray(y, np.float64), axis)
+    return y[..., :, None] * (np.eye(y.shape[-1]) - y[..., None, :])

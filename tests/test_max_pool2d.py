@@ -1,147 +1,29 @@
-"""max_pool2d: exact values and places, whatever the layout, strides, target and threads."""
+"""max_pool2d and min_pool2d: exact values and places, whatever the layout, strides and threads."""
 
 import lanewise as lw
 import numpy as np
 import pytest
-import reference
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
-
-DTYPES = [np.float32, np.float64]
-LANES = 16  # of the widest vectors: 64 bytes of float32
+from pooling import FLOATS, LANES, bits, expected, image, pair, valid, views
 
 
-def pair(value):
-    return (value, value) if isinstance(value, int) else tuple(value)
-
-
-def sides(padding):
-    """One rule or (before, after) per axis, as reference.max_pool2d takes it."""
-    if isinstance(padding, str):
-        return padding, padding
-    if isinstance(padding, int):
-        return (padding, padding), (padding, padding)
-    return tuple(pair(entry) for entry in padding)
-
-
-def expected(x, window, stride=None, padding="valid", dilation=1, ceil_mode=False, layout="NHWC"):
-    """The reference's values and indices, for x with or without the batch axis."""
-    images = x if x.ndim == 4 else x[None]
-    if layout == "NCHW":
-        images = images.transpose(0, 2, 3, 1)
-    results = reference.max_pool2d(
-        images,
-        pair(window),
-        pair(window if stride is None else stride),
-        sides(padding),
-        pair(dilation),
-        ceil_mode,
-    )
-    if layout == "NCHW":
-        results = tuple(r.transpose(0, 3, 1, 2) for r in results)
-    return results if x.ndim == 4 else tuple(r[0] for r in results)
-
-
-def check(x, window, *, layout="NHWC", **options):
+def check(x, window, *, smallest=False, **options):
     """Values alone, values and indices, and the reference agree."""
-    values, indices = expected(x, window, layout=layout, **options)
-    actual = lw.max_pool2d(x, window, layout=layout, return_indices=True, **options)
+    op = "min_pool2d" if smallest else "max_pool2d"
+    values, indices = expected(op, x, window, **options)
+    actual = getattr(lw, op)(x, window, return_indices=True, **options)
     assert isinstance(actual, tuple)
     assert actual[0].dtype == values.dtype.newbyteorder("=")
     assert actual[1].dtype == np.int64
     assert_array_equal(actual[0], values)
     assert_array_equal(actual[1], indices)
-    assert_array_equal(lw.max_pool2d(x, window, layout=layout, **options), values)
-
-
-def image(rng, shape, dtype=np.float32, levels=None):
-    """Random pixels: all different, or with `levels` so few values that there are many ties."""
-    if levels is None:
-        return rng.permutation(np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
-    return rng.integers(levels, size=shape).astype(dtype)
-
-
-def bits(a):
-    return a.view(f"i{a.itemsize}")
+    assert_array_equal(getattr(lw, op)(x, window, **options), values)
 
 
 # ---------------------------------------------------------------------------- against the reference
 
 
-@st.composite
-def problems(draw):
-    """(x, window, options) where every window holds a pixel."""
-    size = st.integers(1, 9)
-    shape = [draw(st.integers(1, 2)), draw(size), draw(size), draw(st.integers(1, 2 * LANES + 1))]
-    window = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
-    stride = draw(st.none() | st.tuples(st.integers(1, 4), st.integers(1, 4)))
-    dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 3)))
-    side = st.integers(0, 3)
-    padding = draw(
-        st.sampled_from(["valid", "same", "same_lower"])
-        | side
-        | st.tuples(side, side)
-        | st.tuples(st.tuples(side, side), st.tuples(side, side))
-    )
-    options = {
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "ceil_mode": draw(st.booleans()),
-        "layout": draw(st.sampled_from(["NHWC", "NCHW"])),
-    }
-    if options["layout"] == "NCHW":
-        shape = [shape[0], shape[3], shape[1], shape[2]]
-    if draw(st.booleans()):
-        shape = shape[1:]
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    x = image(rng, shape, draw(st.sampled_from(DTYPES)), draw(st.sampled_from([None, 3])))
-    special = draw(st.sampled_from([(), (np.nan,), (-np.inf,), (np.nan, np.inf, -np.inf)]))
-    for value in special:
-        x[rng.random(x.shape) < 0.2] = value
-    return x, window, options
-
-
-def taps_inside(n, window, stride, dilation, padding, ceil_mode):
-    """How many of each output's taps are pixels, along an axis of n; None if no window fits."""
-    before, after, outputs = reference.window_axis(n, window, stride, dilation, padding, ceil_mode)
-    if before + n + after < dilation * (window - 1) + 1:
-        return None
-    taps = np.arange(window) * dilation + np.arange(outputs)[:, None] * stride - before
-    return ((taps >= 0) & (taps < n)).sum(1)
-
-
-def valid(x, window, options):
-    height = x.ndim - (3 if options["layout"] == "NHWC" else 2)
-    for axis in range(2):
-        stride = window if options["stride"] is None else options["stride"]
-        inside = taps_inside(
-            x.shape[height + axis],
-            window[axis],
-            stride[axis],
-            options["dilation"][axis],
-            sides(options["padding"])[axis],
-            options["ceil_mode"],
-        )
-        if inside is None or not inside.all():
-            return False
-    return True
-
-
-@given(problem=problems())
-@pytest.mark.parametrize("target", lw.config()["simd_available"])
-def test_any_options(target, problem):
-    x, window, options = problem
-    lw.set_simd_target(target)
-    if valid(x, window, options):
-        check(x, window, **options)
-    else:
-        with pytest.raises(ValueError, match=r"max_pool2d: (a|the) window of"):
-            lw.max_pool2d(x, window, **options)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
 @pytest.mark.parametrize("size", range(1, 2 * LANES + 2))
 def test_sizes_around_the_vector_width(simd, rng, dtype, layout, size):
@@ -185,7 +67,7 @@ def test_images_narrower_than_window_and_stride(simd, rng, width, layout):
         for stride in [1, 2, 3, 4]:
             options = {"stride": (1, stride), "padding": (0, padding), "layout": layout}
             x = image(rng, shape, levels=9)
-            if valid(x, window, {**options, "dilation": (1, 1), "ceil_mode": False}):
+            if valid(x, window, **options):
                 check(x, window, **options)
 
 
@@ -216,26 +98,45 @@ def test_huge_options_around_a_small_image(rng):
 # ---------------------------------------------------------------------------------- peculiar values
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
-def test_nan_wins_and_the_first_one_is_reported(simd, rng, dtype, layout):
+@pytest.mark.parametrize("smallest", [False, True])
+def test_nan_wins_and_the_first_one_is_reported(simd, rng, dtype, layout, smallest):
     x = image(rng, (2, 6, 7, 9), dtype, levels=5)
     x[rng.random(x.shape) < 0.3] = np.nan
     x[rng.random(x.shape) < 0.1] = -np.nan
     x[rng.random(x.shape) < 0.1] = np.inf
     for window, stride, padding in [(3, 1, 1), (3, 2, 1), (2, 2, 0), ((3, 1), 1, 0)]:
-        check(x, window, stride=stride, padding=padding, layout=layout)
+        check(x, window, stride=stride, padding=padding, layout=layout, smallest=smallest)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("often", [0.3, 0.95])
+def test_nan_omitted(simd, rng, dtype, layout, often):
+    x = image(rng, (2, 6, 7, 20), dtype, levels=5)
+    x[rng.random(x.shape) < 0.2] = -np.inf
+    x[rng.random(x.shape) < 0.2] = np.inf
+    x[rng.random(x.shape) < often] = np.nan
+    x[0, 1:5, 2:6] = np.nan  # windows of nothing else
+    for smallest in (False, True):
+        for window, stride, padding in [(3, 1, 1), (3, 2, 1), (2, 2, 0), ((3, 1), 1, 0), (6, 1, 0)]:
+            options = {"stride": stride, "padding": padding, "layout": layout}
+            check(x, window, smallest=smallest, nan_policy="omit", **options)
 
 
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
 @pytest.mark.parametrize("channels", [1, 5, 24])
-def test_padding_never_wins(simd, channels, layout):
-    x = np.full((1, 6, 7, channels), -np.inf, np.float32)
-    x = x if layout == "NHWC" else x.transpose(0, 3, 1, 2).copy()
-    for stride in (1, 2):
-        check(x, 3, stride=stride, padding=1, layout=layout)
-        check(x, (2, 5), stride=stride, padding="same", layout=layout)
-        check(x, 3, stride=stride, padding=2, dilation=2, layout=layout)
+@pytest.mark.parametrize("nan_policy", ["propagate", "omit"])
+def test_padding_never_wins(simd, channels, layout, nan_policy):
+    for smallest, worst in [(False, -np.inf), (True, np.inf), (False, np.nan), (True, np.nan)]:
+        x = np.full((1, 6, 7, channels), worst, np.float32)
+        x = x if layout == "NHWC" else x.transpose(0, 3, 1, 2).copy()
+        options = {"smallest": smallest, "nan_policy": nan_policy, "layout": layout}
+        for stride in (1, 2):
+            check(x, 3, stride=stride, padding=1, **options)
+            check(x, (2, 5), stride=stride, padding="same", **options)
+            check(x, 3, stride=stride, padding=2, dilation=2, **options)
 
 
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
@@ -287,20 +188,7 @@ def test_images_do_not_matter_to_each_other(rng, layout):
         assert_array_equal(indices[n], alone[1])
 
 
-def views(x):
-    """Arrays equal to x with other strides."""
-    yield np.asfortranarray(x)
-    yield x[::-1, ::-1, ::-1, ::-1].copy()[::-1, ::-1, ::-1, ::-1]
-    for axis in range(4):
-        wide = np.zeros([2 * n if a == axis else n for a, n in enumerate(x.shape)], x.dtype)
-        view = wide[tuple(slice(None, None, 2 if a == axis else 1) for a in range(4))]
-        view[...] = x
-        yield view
-    for order in [(0, 2, 3, 1), (0, 3, 1, 2), (3, 2, 1, 0), (0, 2, 1, 3)]:
-        yield x.transpose(order).copy().transpose(np.argsort(order))
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
 def test_strides_do_not_matter(simd, rng, dtype, layout):
     x = image(rng, (2, 11, 12, 18), dtype, levels=6)
@@ -370,7 +258,7 @@ def test_out_is_for_values_and_is_returned(rng):
     assert lw.max_pool2d(x, 2, out=out) is out
     values, indices = lw.max_pool2d(x, 2, out=out, return_indices=True)
     assert values is out
-    assert_array_equal(indices, expected(x, 2)[1])
+    assert_array_equal(indices, expected("max_pool2d", x, 2)[1])
 
 
 def test_defaults_and_spellings(rng):
@@ -408,10 +296,7 @@ BAD = [
     (X[:, :0], {"padding": 2}, ValueError, r"holds no pixel of x \(shape \(1, 0, 6, 3\)\)"),
     (X, {"layout": "NWHC"}, ValueError, "layout is 'NWHC'"),
     (X, {"nan_policy": "raise"}, ValueError, "nan_policy is 'raise'"),
-    (X, {"nan_policy": "omit"}, NotImplementedError, "nan_policy 'omit'"),
-    (X.astype(np.int32), {}, NotImplementedError, "int32"),
-    (X.astype(bool), {}, NotImplementedError, "bool"),
-    (X.astype(np.float16), {}, NotImplementedError, "float16"),
+    (X.astype(np.int32), {}, TypeError, "out has dtype .*float32.*, expected .*int32"),
     (X.astype(complex), {}, TypeError, "x has dtype complex128"),
     (X.astype(object), {}, TypeError, "x has dtype object"),
     (X.astype(str), {}, TypeError, "x has dtype <U"),
@@ -448,10 +333,29 @@ def test_bad_out(out, error, message):
         lw.max_pool2d(X, 2, out=out)
 
 
-def test_indices_of_a_window_too_wide_for_their_type():
-    x = np.broadcast_to(np.float32(0), (2, 2**31, 1))
-    with pytest.raises(ValueError, match="indices of float32 need a window"):
+@pytest.mark.parametrize("dtype", ["float32", "uint32", "int8"])
+def test_indices_of_a_window_too_wide_for_their_type(dtype):
+    x = np.broadcast_to(np.zeros((), dtype), (2, 2**31, 1))
+    with pytest.raises(ValueError, match=f"^max_pool2d: indices of {dtype} need a window"):
         lw.max_pool2d(x, (2, 2), stride=(1, 2**30), return_indices=True)
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("nan_policy", ["propagate", "omit"])
+def test_windows_taller_than_what_is_taken_at_once(rng, layout, nan_policy):
+    """Rows come in chunks: of 1024, or of 16 where they are copied for one output each."""
+    x = image(rng, (1, 2100, 3, 20), levels=50) + np.float32(7)
+    x[:, ::7, 1] = np.nan
+    x = x if layout == "NHWC" else x.transpose(0, 3, 1, 2).copy()
+    height = 1 if layout == "NHWC" else 2
+    for window in (65, 129, 1024, 1025, 2049, 2100):
+        # The last winner of each window, in its last chunk; and one in the first.
+        x[(slice(None),) * height + (slice(window - 1, None, window),)] = 99
+        for same in (x, x.astype(np.float16), x[..., ::-1].copy()[..., ::-1]):
+            options = {"layout": layout, "nan_policy": nan_policy}
+            check(same, (window, 3), **options)
+            check(same, (window, 2), smallest=True, **options)
+    check(x, (1025, 3), stride=(400, 1), layout=layout, nan_policy=nan_policy)
 
 
 # -------------------------------------------------------------------------------------------- peers
@@ -496,7 +400,7 @@ def test_as_torch(rng, window, stride, padding, dilation, ceil_mode, layout):
     assert_array_equal(actual[1], indices)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("size", [1, 3, 5, 9, 15])
 def test_as_scipy(rng, dtype, size):
     ndimage = pytest.importorskip("scipy.ndimage")

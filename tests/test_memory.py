@@ -73,6 +73,19 @@ x[0, 5, 9, 3] = 64
 y = measured(lambda: lw.avg_pool2d(x, 8))
 assert y[0, 0, 1, 3] == 1 == y.sum()
 """,
+    "global_avg_pool2d of uint8, whose only window is the image": """
+x = every_second((1, 2**14, 2**14, 8), np.uint8)
+x[0, 5, 9, 3] = 64
+y = measured(lambda: lw.global_avg_pool2d(x))
+assert y[0, 0, 0, 3] == 2**-22 == y.sum()
+""",
+    "max_pool2d of float16, NCHW: places in wide windows that overlap": """
+x = every_second((1, 16, 2**13, 2**13), np.float16)
+x[0, 3, 5000, 9] = 2
+y = measured(lambda: np.stack(
+    lw.max_pool2d(x, 4096, stride=2048, layout="NCHW", return_indices=True)))
+assert y[0, 0, 3, 1, 0] == 2 == y[0].max() and y[1, 0, 3, 1, 0] == 5000 * 2**13 + 9
+""",
     "logsumexp of float32 over two of three axes": """
 x = every_second((2**13, 2**4, 2**12), np.float32)
 y = measured(lambda: lw.logsumexp(x, axis=(0, 2)))

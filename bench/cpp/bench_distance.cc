@@ -6,21 +6,38 @@ namespace {
 
 // m × m distances of d coordinates; 2 flops for each, as a multiply-add of the products x·y has.
 template <class T>
-void Run(benchmark::State& state, Metric metric) {
+void Run(benchmark::State& state, const DistanceOptions& options) {
   const int64_t m = state.range(0), d = state.range(1);
-  const std::vector<T> x = Uniform<T>(m * d), y = Uniform<T>(m * d);
+  const std::vector<T> x = Uniform<T>(m * d), y = Uniform<T>(m * d, 1);
   std::vector<T> out(m * m);
   const Stopwatch watch;
   for (auto _ : state) {
-    lanewise::PairwiseDistances({x.data(), {m, d}}, {y.data(), {m, d}}, metric,
+    lanewise::PairwiseDistances({x.data(), {m, d}}, {y.data(), {m, d}}, options,
                                 {out.data(), {m, m}});
     benchmark::ClobberMemory();
   }
   ReportFlops(state, watch, DTypeOf<T>::value, 2.0 * static_cast<double>(m * m * d));
 }
 
-void PairwiseDistances(benchmark::State& state, Metric metric) { Run<float>(state, metric); }
-void PairwiseDistances64(benchmark::State& state, Metric metric) { Run<double>(state, metric); }
+void PairwiseDistances(benchmark::State& state, const DistanceOptions& options) {
+  Run<float>(state, options);
+}
+void PairwiseDistances64(benchmark::State& state, const DistanceOptions& options) {
+  Run<double>(state, options);
+}
+
+// m pairs of rows: each coordinate is read once.
+void PairedDistances(benchmark::State& state, const DistanceOptions& options) {
+  const int64_t m = state.range(0), d = state.range(1);
+  const std::vector<float> x = Uniform<float>(m * d), y = Uniform<float>(m * d);
+  std::vector<float> out(m);
+  const Stopwatch watch;
+  for (auto _ : state) {
+    lanewise::PairedDistances({x.data(), {m, d}}, {y.data(), {m, d}}, options, {out.data(), {m}});
+    benchmark::ClobberMemory();
+  }
+  ReportBytes(state, watch, static_cast<double>(m * (2 * d + 1)) * sizeof(float));
+}
 
 // From a store with little arithmetic (d = 2) to pure arithmetic (d = 784).
 void Sizes(benchmark::internal::Benchmark* benchmark) {
@@ -34,6 +51,28 @@ BENCHMARK_CAPTURE(PairwiseDistances, euclidean, Metric::kEuclidean)->Apply(Sizes
 BENCHMARK_CAPTURE(PairwiseDistances64, euclidean, Metric::kEuclidean)->Apply(Sizes);
 BENCHMARK_CAPTURE(PairwiseDistances, manhattan, Metric::kManhattan)->Apply(Sizes);
 BENCHMARK_CAPTURE(PairwiseDistances, cosine, Metric::kCosine)->Apply(Sizes);
+
+// The terms that are not one or two instructions.
+void OneSize(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"m", "d"})->UseRealTime()->Unit(benchmark::kMicrosecond)->Args({1024, 64});
+}
+
+BENCHMARK_CAPTURE(PairwiseDistances, correlation, Metric::kCorrelation)->Apply(OneSize);
+BENCHMARK_CAPTURE(PairwiseDistances, hamming, Metric::kHamming)->Apply(OneSize);
+BENCHMARK_CAPTURE(PairwiseDistances, canberra, Metric::kCanberra)->Apply(OneSize);
+BENCHMARK_CAPTURE(PairwiseDistances, braycurtis, Metric::kBrayCurtis)->Apply(OneSize);
+BENCHMARK_CAPTURE(PairwiseDistances, minkowski_3, DistanceOptions(Metric::kMinkowski, 3))
+    ->Apply(OneSize);
+BENCHMARK_CAPTURE(PairwiseDistances, minkowski_1_7, DistanceOptions(Metric::kMinkowski, 1.7))
+    ->Apply(OneSize);
+
+BENCHMARK_CAPTURE(PairedDistances, euclidean, Metric::kEuclidean)
+    ->ArgNames({"m", "d"})
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond)
+    ->Args({1000, 64})
+    ->Args({1000000, 8})
+    ->Args({100000, 128});
 
 }  // namespace
 }  // namespace lanewise::bench

@@ -24,7 +24,7 @@ void Run(benchmark::State& state, const Forward& forward) {
   std::vector<float> out(size.Count());
   const Stopwatch watch;
   for (auto _ : state) {
-    forward(size.View(x), 1, size.View(out));
+    forward(size.View(x), size.View(out));
     benchmark::ClobberMemory();
   }
   ReportBytes(state, watch, 2 * size.Bytes());
@@ -38,14 +38,19 @@ void RunBackward(benchmark::State& state, const Backward& backward) {
   std::vector<float> out(size.Count());
   const Stopwatch watch;
   for (auto _ : state) {
-    backward(size.View(dy), size.View(y), 1, size.View(out));
+    backward(size.View(dy), size.View(y), Axes{1}, size.View(out));
     benchmark::ClobberMemory();
   }
   ReportBytes(state, watch, 3 * size.Bytes());
 }
 
-void Softmax(benchmark::State& state) { Run(state, lanewise::Softmax); }
-void LogSoftmax(benchmark::State& state) { Run(state, lanewise::LogSoftmax); }
+void Softmax(benchmark::State& state) {
+  Run(state,
+      [](const TensorView& x, const TensorView& out) { lanewise::Softmax(x, {1}, nullptr, out); });
+}
+void LogSoftmax(benchmark::State& state) {
+  Run(state, [](const TensorView& x, const TensorView& out) { lanewise::LogSoftmax(x, {1}, out); });
+}
 void SoftmaxBackward(benchmark::State& state) { RunBackward(state, lanewise::SoftmaxBackward); }
 
 void Sizes(benchmark::internal::Benchmark* benchmark) {

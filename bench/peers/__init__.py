@@ -12,19 +12,45 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from cases import Case
 
 Prepared = tuple[Callable[[], Any], Callable[[Any], np.ndarray]]
 
 # In the order of the table's columns. "lanewise-out" writes the same array at each call, where the
-# others make a new one. "torch" is NCHW and "torch-nhwc" channels_last;
-# "torch-exact" keeps cdist from the matrix product, whose differences of squares cancel.
+# others make a new one. "torch" is NCHW and "torch-nhwc" channels_last; "torch-exact" keeps cdist
+# from the matrix product.
 CONTESTANTS = {
     "conv": (
         *("lanewise", "lanewise-out", "lanewise-nchw"),
-        *("torch", "torch-nhwc", "scipy", "numpy"),
+        *("torch", "torch-nhwc", "onnxruntime", "ncnn", "scipy", "numpy"),
     ),
-    "pool": ("lanewise", "lanewise-out", "lanewise-nchw", "torch", "torch-nhwc", "scipy", "numpy"),
-    "softmax": ("lanewise", "lanewise-out", "torch", "scipy", "numpy"),
-    "distance": ("lanewise", "lanewise-out", "torch", "torch-exact", "scipy", "sklearn", "numpy"),
+    "pool": (
+        *("lanewise", "lanewise-out", "lanewise-nchw"),
+        *("torch", "torch-nhwc", "onnxruntime", "scipy", "numpy"),
+    ),
+    "softmax": ("lanewise", "lanewise-out", "torch", "onnxruntime", "scipy", "numpy"),
+    "distance": (
+        *("lanewise", "lanewise-out", "torch", "torch-exact"),
+        *("scipy", "sklearn", "faiss", "numpy"),
+    ),
 }
-PACKAGES = ("torch", "scipy", "sklearn", "numpy")
+PACKAGES = ("torch", "onnxruntime", "ncnn", "scipy", "sklearn", "faiss", "numpy")
+
+_CANCELS = "|x|² - 2x·y + |y|² by a matrix product, which cancels where x is near y"
+_INEXACT = {
+    "ncnn": "Winograd: fewer multiplications, whose transforms round more",
+    "torch": _CANCELS,
+    "sklearn": f"{_CANCELS}, in float64 for float32 input",
+    "faiss": f"{_CANCELS}, and no root",
+    "numpy": _CANCELS,
+}
+
+
+def inexact(op: str, contestant: str, case: Case) -> str | None:
+    """Why a result keeps fewer digits than lanewise's by its way of computing, if it does."""
+    if op == "conv":
+        windows_of_3 = (case.options["stride"], case.options["padding"], case.options["groups"])
+        applies = contestant == "ncnn" and windows_of_3 == (1, 1, 1)
+    else:
+        applies = op == "distance" and case.options["metric"] == "euclidean"
+    return _INEXACT.get(contestant) if applies else None

@@ -57,15 +57,15 @@ def distance(case: Case, data: Data, variant: str) -> Prepared:
     return prepared(variant, lambda **out: lw.pairwise_distances(x, y, **case.options, **out))
 
 
-def roof(case: Case) -> float:
-    """The machine's limit now, in flops or bytes per second.
+def roof(kind: str, of: str | int) -> float:
+    """The machine's limit now: multiply-adds of a dtype in flops per second, or bytes per second.
 
-    Bytes go in three streams that together are as large as the case, so that what fits a cache is
-    compared with that cache; below 3 x 256 KB the start of threads would be measured instead.
+    Bytes go in three streams that together are `of` bytes, so that what fits a cache is compared
+    with that cache; below 3 x 256 KB the start of threads would be measured instead.
     """
-    if case.roof == "fma":
-        return lw._core.fma_peak(np.dtype(case.dtype))
-    return lw._core.bandwidth(max(case.work // 3, 1 << 18))
+    if kind == "fma":
+        return lw._core.fma_peak(np.dtype(of))
+    return lw._core.bandwidth(max(int(of) // 3, 1 << 18))
 
 
 def version() -> str:

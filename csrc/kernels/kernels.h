@@ -21,16 +21,48 @@ namespace lanewise {
 
 // What is summed over the coordinates of two rows.
 enum class Term : uint8_t {
-  kSquare,   // Σ (x - y)²
-  kAbs,      // Σ |x - y|
-  kMax,      // max |x - y|
-  kProduct,  // Σ x·y
+  kSquare,       // Σ (x - y)²
+  kAbs,          // Σ |x - y|
+  kAbsSum,       // Σ |x + y|
+  kMax,          // max |x - y|
+  kProduct,      // Σ x·y
+  kDiffers,      // Σ [x ≠ y], where a NaN differs from everything
+  kShare,        // Σ |x - y| / (|x| + |y|), 0 where both are 0
+  kHalvesPower,  // Σ |x - y|^p, p > 0 a multiple of 1/2
+  kPower,        // Σ |x - y|^p, p > 0
 };
-constexpr int kTerms = 4;
+constexpr int kTerms = 9;
+
+// What becomes of a total t. `Trusted` says where the terms of t cannot have been lost to underflow
+// or overflow: smallest <= t <= the largest finite number. NaN is trusted.
+enum class Finish : uint8_t {
+  kCopy,      // t
+  kCopySafe,  // t, if its two norms are trusted not to have overflowed
+  kMean,      // t / d
+  kQuotient,  // t / s, s being the total of a second term, if both are trusted not to have
+              // overflowed
+  kSqrt,      // sqrt(t), if t is trusted
+  kRoot,      // t^(1/p), if t is trusted
+  kCosine,    // 1 - t / sqrt(x2·y2), clipped to [0, 2], if the norms and the product are trusted
+  kJaccard,   // 1 - t / (x2 + y2 - t), 0 where both norms are 0
+};
+constexpr int kFinishes = 8;
 
 // Sums run in blocks of this many terms, which are then added up in order, so that the error of a
 // sum of d terms grows with kSumBlock + d/kSumBlock and not with d.
 constexpr size_t kSumBlock = 64;
+
+// The totals of a tile and what else its results come from.
+template <class T>
+struct DistanceTotals {
+  size_t rows, n;              // the results are those of i < rows and j < n <= nr
+  const T* totals;             // [rows][nr]
+  const T* second;             // [rows][nr], for kQuotient
+  const T *x_norms, *y_norms;  // x2[i] and y2[j], for kCopySafe, kCosine and kJaccard
+  bool pairs;                  // x2[j] instead, as lane j is a pair of rows of its own
+  T smallest;                  // for kSqrt, kRoot and kCosine
+  double d, p;                 // for kMean and kRoot
+};
 
 template <class T>
 struct DistanceKernels {
@@ -38,23 +70,15 @@ struct DistanceKernels {
   // totals[i][j] (row length nr) = or, unless `first`, += the sum over k < terms of rows[k][i] (row
   // length mr) against panel[k][j], for i < count <= mr and all j < nr. Totals and panel are
   // 64-byte aligned. Except in a call that is the last for its totals, `terms` is a multiple of
-  // kSumBlock.
-  void (*accumulate[kTerms])(const T* rows, size_t count, const T* panel, size_t terms, T* totals,
-                             bool first);
-  // norms[j] = or, unless `first`, += Σ_k panel[k][j]², in the order in which accumulate sums.
-  void (*square_norms)(const T* panel, size_t terms, T* norms, bool first);
-  // Totals of a panel (row length nr) to results, for i < rows and j < n <= nr; out has out_stride
-  // elements between its rows.
-  //
-  // out[i][j] = totals[i][j].
-  void (*copy)(const T* totals, size_t rows, size_t n, T* out, int64_t out_stride);
-  // out[i][j] = sqrt(totals[i][j]). False if some total is outside [smallest, largest finite
-  // number], so that squares may have been lost to underflow or overflow; a NaN is not outside.
-  bool (*sqrt)(const T* totals, size_t rows, size_t n, T smallest, T* out, int64_t out_stride);
-  // out[i][j] = 1 - totals[i][j] / sqrt(x_norms[i]·y_norms[j]), clipped to [0, 2], the norms being
-  // squared. False if a norm or the product under the root is outside the range said above.
-  bool (*cosine)(const T* totals, size_t rows, size_t n, T smallest, const T* x_norms,
-                 const T* y_norms, T* out, int64_t out_stride);
+  // kSumBlock. `p` is the exponent of a power.
+  void (*accumulate[kTerms])(const T* rows, size_t count, const T* panel, size_t terms, double p,
+                             T* totals, bool first);
+  // totals[j] likewise of x[k][j] against y[k][j], two panels, with the same bits.
+  void (*accumulate_pairs[kTerms])(const T* x, const T* y, size_t terms, double p, T* totals,
+                                   bool first);
+  // out[i][j] = the results, with out_stride elements between rows. False if some result does not
+  // meet the condition that Finish states; what is stored for it is then of no use.
+  bool (*finish[kFinishes])(const DistanceTotals<T>& tile, T* out, int64_t out_stride);
 };
 
 template <class T>
@@ -85,7 +109,8 @@ struct ConvKernels {
                               size_t sums_stride);
 
   // out[i][j] = activation(sums[i][j] + b), b = bias[j], or bias[i] in finish_per_row. Row lengths
-  // are given as strides; j < n. `out` may be `sums`, with the same stride. Integers have kNone only.
+  // are given as strides; j < n. `out` may be `sums`, with the same stride. Integers have no other
+  // activation than kNone.
   using Finish = void (*)(const T* sums, size_t sums_stride, size_t rows, size_t n, const T* bias,
                           T* out, int64_t out_stride);
   Finish finish[kActivations];
@@ -140,23 +165,42 @@ struct Runs {
   ptrdiff_t src_step, out_step, number_step;
 };
 
-// The maximum is a NaN where there is one. Results overlap no source.
+// Which element of a window wins: the largest or the smallest, and whether a NaN beats every number
+// ("propagate") or loses to it ("omit"). Integers have no NaN.
+enum class Pick : uint8_t { kMax, kMin, kMaxOmitNaN, kMinOmitNaN };
+constexpr int kPicks = 4;
+
+// The winner of several elements. Results overlap no source; `taps` is at least 1.
+template <class T>
+struct PickKernels {
+  // Numbers of elements: as wide as these, so that one vector has the numbers of another.
+  using Number = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+  // out = the winner of src[t], t < taps. Where that is a NaN, its sign and payload are lost.
+  void (*pick)(const T* const* src, size_t taps, const Runs& runs, T* out);
+  // The same, and numbers = ids[t] of the first t that wins. Null for elements below 32 bits.
+  void (*arg)(const T* const* src, const Number* ids, size_t taps, const Runs& runs, T* out,
+              Number* numbers);
+  // The same for elements that carry numbers of their own, laid out as they are themselves:
+  // numbers = the smallest src_numbers[t] + ids[t] that wins.
+  void (*merge_arg)(const T* const* src, const Number* const* src_numbers, const Number* ids,
+                    size_t taps, const Runs& runs, T* out, Number* numbers);
+};
+
 template <class T>
 struct PoolKernels {
-  using Number = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;  // one lane per lane of T
+  using Number = typename PickKernels<T>::Number;
   size_t lanes;
-  // out = max over t < taps (at least 1) of src[t].
-  void (*max)(const T* const* src, size_t taps, const Runs& runs, T* out);
-  // The same, and numbers = ids[t] of the first t that has the maximum.
-  void (*arg_max)(const T* const* src, const Number* ids, size_t taps, const Runs& runs, T* out,
-                  Number* numbers);
-  // The same for elements that carry numbers of their own, laid out as they are themselves:
-  // numbers = the smallest src_numbers[t] + ids[t] that has the maximum.
-  void (*merge_arg_max)(const T* const* src, const Number* const* src_numbers, const Number* ids,
-                        size_t taps, const Runs& runs, T* out, Number* numbers);
+  PickKernels<T> picks[kPicks];
   // even[i] = row[2i], odd[i] = row[2i + 1], as far as row[n - 1].
   void (*split)(const T* row, size_t n, T* even, T* odd);
   void (*split_numbers)(const Number* row, size_t n, Number* even, Number* odd);
+  // out = 0 + b_0 + b_1 + ..., added in this order, where b_k = 0 + the sum of one block of src[t]
+  // in the order of t: of the first `first` taps, then of `block` taps each, and of what is left.
+  // Overlaps no source. Null, as `divide`, for integers.
+  void (*sum)(const T* const* src, size_t taps, size_t first, size_t block, const Runs& runs,
+              T* out);
+  // values[i] = values[i] / divisor, i < n.
+  void (*divide)(T* values, size_t n, T divisor);
 };
 
 template <class T>
@@ -175,8 +219,14 @@ const RooflineKernels& RooflineKernelsFor(SimdTarget target);
 
 // ----------------------------------------------------------------------------------------- softmax
 
-enum class SoftmaxOp : uint8_t { kSoftmax, kLogSoftmax, kSoftmaxBackward, kLogSoftmaxBackward };
-constexpr int kSoftmaxOps = 4;
+enum class SoftmaxOp : uint8_t {
+  kSoftmax,
+  kLogSoftmax,
+  kSoftmaxBackward,
+  kLogSoftmaxBackward,
+  kLogSumExp,
+};
+constexpr int kSoftmaxOps = 5;
 
 // One op, in phases that are called for one chunk of the axis after another; `first` starts anew.
 // `a` is x or dy, `b` is y (only the gradients read it). They and `out` hold n elements of a row,
@@ -190,8 +240,9 @@ struct SoftmaxPhases {
   // multiple of B. softmax stores exp(a - max), the others store nothing.
   void (*sum)(const T* a, const T* b, size_t n, const T* max, bool first, T* stored, T* partials);
   // What the sums over all n elements of the axis come to. Overwrites the partials.
-  void (*total)(size_t n, T* partials, T* totals);
-  // The results. For softmax, `a` is what `sum` stored.
+  void (*total)(size_t n, T* partials, const T* max, T* totals);
+  // The results. For softmax, `a` is what `sum` stored. Null in log-sum-exp, whose results are the
+  // totals.
   void (*apply)(const T* a, const T* b, size_t n, const T* max, const T* totals, T* out);
 };
 
@@ -205,7 +256,14 @@ struct SoftmaxKernels {
                size_t to_stride);
   void (*transpose)(const T* from, size_t from_stride, size_t rows, size_t columns, T* to,
                     size_t to_stride);
+  // to[i] = mask[i] ? from[i] : fill, i < n; `to` may be `from`.
+  void (*select)(const uint8_t* mask, const T* from, size_t n, T fill, T* to);
   SoftmaxPhases<T> row[kSoftmaxOps], panel[kSoftmaxOps];  // the same bits from either
+  // A block of a softmax's Jacobian: out[r][c] = rows[r]·(δ - columns[c]) for r < count, c < n,
+  // where δ is 1 if c = r + diagonal, and else 0. `out` has out_stride elements between its rows
+  // and does not overlap the others.
+  void (*jacobian)(const T* rows, size_t count, const T* columns, size_t n, ptrdiff_t diagonal,
+                   T* out, ptrdiff_t out_stride);
 };
 
 template <class T>

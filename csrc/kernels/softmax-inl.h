@@ -1,6 +1,7 @@
-// Softmax, log-softmax and their gradients, in phases: max, sum, total, apply. Each phase exists
-// for a row (vectors run along the axis) and for a panel (vectors run across NR positions); the
-// formulas are written once, and both give the same bits. Included once per SIMD target.
+// Softmax, log-softmax, their gradients and log-sum-exp, in phases: max, sum, total, apply. Each
+// phase exists for a row (vectors run along the axis) and for a panel (vectors run across NR
+// positions); the formulas are written once, and both give the same bits. Included once per SIMD
+// target.
 #if defined(LANEWISE_KERNELS_SOFTMAX_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LANEWISE_KERNELS_SOFTMAX_INL_H_
 #undef LANEWISE_KERNELS_SOFTMAX_INL_H_
@@ -38,7 +39,7 @@ constexpr size_t kPanelVectors = 64 / HWY_MAX_BYTES;
 // ---------------------------------------------------------------------------------------- formulas
 // Each has
 //   Add(d, a, b, max, sums)       adds one element's terms to the sums; returns what is stored
-//   Total(d, sums)                what Apply needs of the finished sums
+//   Total(d, sums, max)           what Apply needs of the finished sums
 //   Apply(d, a, b, max, total)    the result; `a` is what Add stored, if it stores
 // kFill stands for `a` past the end of the axis (0 for b): its terms are 0.
 
@@ -55,7 +56,7 @@ struct SoftmaxFormula {
     return e;
   }
   template <class D, class V>
-  static HWY_INLINE V Total(D d, const V* sums) {
+  static HWY_INLINE V Total(D d, const V* sums, V) {
     return hn::Div(hn::Set(d, 1), sums[0]);
   }
   template <class D, class V>
@@ -82,7 +83,7 @@ struct LogSoftmaxFormula {
     return x;
   }
   template <class D, class V>
-  static HWY_INLINE V Total(D d, const V* sums) {
+  static HWY_INLINE V Total(D d, const V* sums, V) {
     return math::Log1p(d, hn::Add(sums[0], hn::Sub(sums[1], hn::Set(d, 1))));
   }
   template <class D, class V>
@@ -103,7 +104,7 @@ struct SoftmaxBackwardFormula {
     return dy;
   }
   template <class D, class V>
-  static HWY_INLINE V Total(D, const V* sums) {
+  static HWY_INLINE V Total(D, const V* sums, V) {
     return sums[0];
   }
   template <class D, class V>
@@ -124,12 +125,38 @@ struct LogSoftmaxBackwardFormula {
     return dy;
   }
   template <class D, class V>
-  static HWY_INLINE V Total(D, const V* sums) {
+  static HWY_INLINE V Total(D, const V* sums, V) {
     return sums[0];
   }
   template <class D, class V>
   static HWY_INLINE V Apply(D d, V dy, V y, V, V sum) {
     return hn::NegMulAdd(math::Exp(d, y), sum, dy);
+  }
+};
+
+// max + log1p(s), s as in LogSoftmaxFormula. An infinite maximum is not taken off; s is then NaN if
+// and only if the row holds a NaN, and the maximum itself is the result if not.
+struct LogSumExpFormula {
+  static constexpr bool kReadsB = false, kUsesMax = true, kStores = false;
+  static constexpr size_t kSums = 2;
+  static constexpr double kFill = -std::numeric_limits<double>::infinity();
+
+  template <class D, class V>
+  static HWY_INLINE V Add(D d, V x, V b, V max, V* sums) {
+    return LogSoftmaxFormula::Add(d, x, b, hn::IfThenElseZero(IsFinite(d, max), max), sums);
+  }
+  template <class D, class V>
+  static HWY_INLINE V Total(D d, const V* sums, V max) {
+    const V finite = hn::Add(max, LogSoftmaxFormula::Total(d, sums, max));
+    const V infinite = hn::IfThenElse(hn::Eq(sums[0], sums[0]), max, sums[0]);
+    return hn::IfThenElse(IsFinite(d, max), finite, infinite);
+  }
+
+ private:
+  template <class D, class V>
+  static HWY_INLINE hn::Mask<D> IsFinite(D d, V v) {
+    using T = hn::TFromD<D>;
+    return hn::Lt(hn::Abs(v), hn::Set(d, std::numeric_limits<T>::infinity()));
   }
 };
 
@@ -221,7 +248,7 @@ HWY_INLINE hn::TFromD<D> SumTree(D d, V v) {
 // The last + 0 turns -0 into 0, so that a sum of zeros does not depend on whether absent elements
 // took part as zeros (here) or not (panels).
 template <class T, class F>
-void RowTotal(size_t, T* partials, T* total) {
+void RowTotal(size_t, T* partials, const T* max, T* total) {
   static_assert(kPartialVectors == 4);
   const SoftmaxTag<T> d;
   using V = hn::Vec<decltype(d)>;
@@ -233,7 +260,7 @@ void RowTotal(size_t, T* partials, T* total) {
     const V odd = hn::Add(hn::LoadU(d, p + lanes), hn::LoadU(d, p + 3 * lanes));
     sums[s] = hn::Set(d, SumTree(d, hn::Add(even, odd)) + T(0));
   }
-  *total = hn::GetLane(F::Total(d, sums));
+  *total = hn::GetLane(F::Total(d, sums, F::kUsesMax ? hn::Set(d, *max) : hn::Zero(d)));
 }
 
 template <class T, class F>
@@ -297,7 +324,7 @@ void PanelSum(const T* a, const T* b, size_t n, const T* max, bool first, T* sto
 
 // RowTotal's tree, without the partial sums that no element went to.
 template <class T, class F>
-void PanelTotal(size_t n, T* partials, T* totals) {
+void PanelTotal(size_t n, T* partials, const T* max, T* totals) {
   const SoftmaxTag<T> d;
   using V = hn::Vec<decltype(d)>;
   constexpr size_t kNR = kPanelNR<T>;
@@ -314,7 +341,8 @@ void PanelTotal(size_t n, T* partials, T* totals) {
       }
       sums[s] = hn::Add(hn::Load(d, p), hn::Zero(d));
     }
-    hn::Store(F::Total(d, sums), d, totals + v * hn::Lanes(d));
+    const V m = F::kUsesMax ? hn::Load(d, max + v * hn::Lanes(d)) : hn::Zero(d);
+    hn::Store(F::Total(d, sums, m), d, totals + v * hn::Lanes(d));
   }
 }
 
@@ -403,6 +431,61 @@ void TransposeBlock(const T* from, size_t from_stride, size_t rows, size_t colum
   }
 }
 
+// -------------------------------------------------------------------------------------------- mask
+
+// Lanes whose byte is not 0.
+template <class D>
+HWY_INLINE hn::Mask<D> LoadMask(D d, const uint8_t* bytes) {
+  const hn::RebindToUnsigned<D> du;
+  const hn::Rebind<uint32_t, D> words;
+  const auto narrow = hn::PromoteTo(words, hn::LoadU(hn::Rebind<uint8_t, D>(), bytes));
+  if constexpr (sizeof(hn::TFromD<D>) == 8) {
+    return hn::RebindMask(d, hn::Ne(hn::PromoteTo(du, narrow), hn::Zero(du)));
+  } else {
+    return hn::RebindMask(d, hn::Ne(narrow, hn::Zero(du)));
+  }
+}
+
+template <class T>
+void Select(const uint8_t* mask, const T* from, size_t n, T fill, T* to) {
+  const SoftmaxTag<T> d;
+  const size_t lanes = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    const auto kept = LoadMask(d, mask + i);
+    hn::StoreU(hn::IfThenElse(kept, hn::LoadU(d, from + i), hn::Set(d, fill)), d, to + i);
+  }
+  for (; i < n; ++i) to[i] = mask[i] ? from[i] : fill;
+}
+
+// ---------------------------------------------------------------------------------------- Jacobian
+
+// 0 - y_i·y_j off the diagonal: the product commutes, so the matrix is symmetric, and a zero is +0.
+// On it y_i·(1 - y_i), where the difference is exact from y_i = 1/2 on. The last vector of a row
+// overlaps the one before.
+template <class T>
+void Jacobian(const T* rows, size_t count, const T* columns, size_t n, ptrdiff_t diagonal, T* out,
+              ptrdiff_t out_stride) {
+  const SoftmaxTag<T> d;
+  const size_t lanes = hn::Lanes(d);
+  for (size_t r = 0; r < count; ++r, out += out_stride) {
+    const auto y = hn::Set(d, rows[r]);
+    const auto product = [&](auto column)
+                             HWY_ATTR { return hn::NegMulAdd(y, column, hn::Zero(d)); };
+    size_t c = 0;
+    for (; c + lanes <= n; c += lanes) {
+      hn::StoreU(product(hn::LoadU(d, columns + c)), d, out + c);
+    }
+    if (c < n && n >= lanes) {
+      hn::StoreU(product(hn::LoadU(d, columns + n - lanes)), d, out + n - lanes);
+    } else if (c < n) {
+      StoreFirst(product(LoadFirst(d, columns, n)), d, out, n);
+    }
+    const ptrdiff_t at = static_cast<ptrdiff_t>(r) + diagonal;
+    if (at >= 0 && at < static_cast<ptrdiff_t>(n)) out[at] = rows[r] * (T(1) - rows[r]);
+  }
+}
+
 // ------------------------------------------------------------------------------------------- table
 
 template <class T, class F>
@@ -415,16 +498,31 @@ constexpr SoftmaxPhases<T> PanelPhases() {
   return {F::kUsesMax ? PanelMax<T> : nullptr, PanelSum<T, F>, PanelTotal<T, F>, PanelApply<T, F>};
 }
 
+// The phases of an op whose results are the totals.
+template <class T, class F>
+constexpr SoftmaxPhases<T> RowSums() {
+  return {RowMax<T>, RowSum<T, F>, RowTotal<T, F>, nullptr};
+}
+
+template <class T, class F>
+constexpr SoftmaxPhases<T> PanelSums() {
+  return {PanelMax<T>, PanelSum<T, F>, PanelTotal<T, F>, nullptr};
+}
+
 template <class T>
 constexpr SoftmaxKernels<T> kSoftmax{
     kPartials<T>,
     kPanelNR<T>,
     CopyBlock<T>,
     TransposeBlock<T>,
+    Select<T>,
     {RowPhases<T, SoftmaxFormula>(), RowPhases<T, LogSoftmaxFormula>(),
-     RowPhases<T, SoftmaxBackwardFormula>(), RowPhases<T, LogSoftmaxBackwardFormula>()},
+     RowPhases<T, SoftmaxBackwardFormula>(), RowPhases<T, LogSoftmaxBackwardFormula>(),
+     RowSums<T, LogSumExpFormula>()},
     {PanelPhases<T, SoftmaxFormula>(), PanelPhases<T, LogSoftmaxFormula>(),
-     PanelPhases<T, SoftmaxBackwardFormula>(), PanelPhases<T, LogSoftmaxBackwardFormula>()}};
+     PanelPhases<T, SoftmaxBackwardFormula>(), PanelPhases<T, LogSoftmaxBackwardFormula>(),
+     PanelSums<T, LogSumExpFormula>()},
+    Jacobian<T>};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace lanewise

@@ -16,29 +16,35 @@ namespace lanewise {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+// Whether masked loads and stores touch nothing outside the mask: AVX2 has them from 32 bits on.
+template <class T>
+constexpr bool kFaultFreeMasks = HWY_TARGET == HWY_AVX3 ||
+                                 (HWY_TARGET == HWY_AVX2 && sizeof(T) >= 4);
+
 // The first n lanes of memory, `fill` in the others; touches nothing past p[n-1].
 template <class D, class T = hn::TFromD<D>>
 HWY_INLINE hn::Vec<D> LoadFirst(D d, const T* HWY_RESTRICT p, size_t n, T fill = T(0)) {
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
-  const auto mask = hn::FirstN(d, n);
-  return hn::IfThenElse(mask, hn::MaskedLoad(mask, d, p), hn::Set(d, fill));
-#else
-  HWY_ALIGN T lanes[hn::MaxLanes(d)];
-  for (size_t i = 0; i < hn::MaxLanes(d); ++i) lanes[i] = i < n ? p[i] : fill;
-  return hn::Load(d, lanes);
-#endif
+  if constexpr (kFaultFreeMasks<T>) {
+    const auto mask = hn::FirstN(d, n);
+    return hn::IfThenElse(mask, hn::MaskedLoad(mask, d, p), hn::Set(d, fill));
+  } else {
+    HWY_ALIGN T lanes[hn::MaxLanes(d)];
+    hn::Store(hn::Set(d, fill), d, lanes);
+    std::memcpy(lanes, p, n * sizeof(T));
+    return hn::Load(d, lanes);
+  }
 }
 
 // Stores the first n lanes; touches nothing past p[n-1].
 template <class D, class V, class T = hn::TFromD<D>>
 HWY_INLINE void StoreFirst(V v, D d, T* HWY_RESTRICT p, size_t n) {
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
-  hn::BlendedStore(v, hn::FirstN(d, n), d, p);
-#else
-  HWY_ALIGN T lanes[hn::MaxLanes(d)];
-  hn::Store(v, d, lanes);
-  std::memcpy(p, lanes, n * sizeof(T));
-#endif
+  if constexpr (kFaultFreeMasks<T>) {
+    hn::BlendedStore(v, hn::FirstN(d, n), d, p);
+  } else {
+    HWY_ALIGN T lanes[hn::MaxLanes(d)];
+    hn::Store(v, d, lanes);
+    std::memcpy(p, lanes, n * sizeof(T));
+  }
 }
 
 // out[i] = f(in[i] as a vector, i) for i < n. The tail goes through the same instructions as the

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/kernels.h"
 #include "ops/strided.h"
@@ -23,6 +24,32 @@ constexpr int64_t kConvertChunk = 256;  // elements on the stack, 2 KB at most
 void GatherBytes(const std::byte* from, int64_t stride, int64_t n, int64_t size, std::byte* to);
 void ScatterBytes(const std::byte* from, int64_t n, int64_t size, std::byte* to, int64_t stride);
 
+// Whether other types convert to C and back: it is what some of them are computed in. Memory of the
+// remaining types is only seen as what it is.
+template <class C>
+constexpr bool kComputedIn = std::is_same_v<C, float> || std::is_same_v<C, double> ||
+                             std::is_same_v<C, int32_t> || std::is_same_v<C, int64_t>;
+
+template <class C>
+typename ConvertKernels<C>::Read ReadOf(DType dtype) {
+  if constexpr (kComputedIn<C>) {
+    if (dtype != DTypeOf<C>::value) {
+      return ConvertKernelsFor<C>(ActiveTarget()).read[static_cast<int>(dtype)];
+    }
+  }
+  return nullptr;
+}
+
+template <class C>
+typename ConvertKernels<C>::Write WriteOf(DType dtype) {
+  if constexpr (kComputedIn<C>) {
+    if (dtype != DTypeOf<C>::value) {
+      return ConvertKernelsFor<C>(ActiveTarget()).write[static_cast<int>(dtype)];
+    }
+  }
+  return nullptr;
+}
+
 }  // namespace detail
 
 // An operand. Its type must convert exactly to C.
@@ -33,9 +60,7 @@ class Source {
   explicit Source(const TensorView& view)
       : data_(static_cast<const std::byte*>(view.data)),
         size_(ItemSize(view.dtype)),
-        read_(view.dtype == DTypeOf<C>::value
-                  ? nullptr
-                  : ConvertKernelsFor<C>(ActiveTarget()).read[static_cast<int>(view.dtype)]) {}
+        read_(detail::ReadOf<C>(view.dtype)) {}
 
   // Whether memory holds C itself.
   bool native() const { return read_ == nullptr; }
@@ -73,9 +98,7 @@ class Sink {
   explicit Sink(const TensorView& view)
       : data_(static_cast<std::byte*>(view.data)),
         size_(ItemSize(view.dtype)),
-        write_(view.dtype == DTypeOf<C>::value
-                   ? nullptr
-                   : ConvertKernelsFor<C>(ActiveTarget()).write[static_cast<int>(view.dtype)]) {}
+        write_(detail::WriteOf<C>(view.dtype)) {}
 
   bool native() const { return write_ == nullptr; }
   C* InPlace() const { return reinterpret_cast<C*>(data_); }

@@ -4,26 +4,52 @@ from . import _pending
 from ._core import __version__
 from ._runtime import config, get_num_threads, set_num_threads, set_simd_target, show_config
 from .conv import conv1d, conv2d, conv_transpose2d
-from .distance import pairwise_distances
-from .pool import max_pool2d
-from .softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
+from .distance import paired_distances, pairwise_distances
+from .pool import (
+    avg_pool1d,
+    avg_pool2d,
+    global_avg_pool2d,
+    global_max_pool2d,
+    max_pool1d,
+    max_pool2d,
+    min_pool1d,
+    min_pool2d,
+)
+from .softmax import (
+    log_softmax,
+    log_softmax_backward,
+    logsumexp,
+    softmax,
+    softmax_backward,
+    softmax_jacobian,
+)
 
 __all__ = [
     "__version__",
+    "avg_pool1d",
+    "avg_pool2d",
     "config",
     "conv1d",
     "conv2d",
     "conv_transpose2d",
     "get_num_threads",
+    "global_avg_pool2d",
+    "global_max_pool2d",
     "log_softmax",
     "log_softmax_backward",
+    "logsumexp",
+    "max_pool1d",
     "max_pool2d",
+    "min_pool1d",
+    "min_pool2d",
+    "paired_distances",
     "pairwise_distances",
     "set_num_threads",
     "set_simd_target",
     "show_config",
     "softmax",
     "softmax_backward",
+    "softmax_jacobian",
 ]
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``python -m lanewise info | demo``."""
+"""The command line: ``python -m lanewise info | demo | bench``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import __version__, show_config
+from . import __version__, bench, show_config
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,10 +26,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="PATH",
         help="where to put the picture (default: %(default)s)",
     )
+    timing = commands.add_parser(
+        "bench", help="times of every op, as shares of what this machine can do, next to NumPy"
+    )
+    timing.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="how many lanewise uses (NumPy's products heed OPENBLAS_NUM_THREADS)",
+    )
+    timing.add_argument("--op", choices=bench.OPS, help="measure this op only")
     chosen = parser.parse_args(arguments)
     if chosen.command == "info":
         show_config()
         return 0
+    if chosen.command == "bench":
+        try:
+            return bench.main([chosen.op] if chosen.op else bench.OPS, chosen.threads)
+        except ValueError as error:  # a number of threads below 1
+            print(f"lanewise bench: {error}", file=sys.stderr)
+            return 1
     from . import demo as show  # the only part that needs more than NumPy
 
     return show.main(chosen.out)

@@ -34,16 +34,14 @@ def as_array(op: str, name: str, value: ArrayLike) -> Array:
 
 def result_type(op: str, **arrays: Array) -> np.dtype[Any]:
     """`np.result_type` of the arrays; what no kernel computes is a TypeError."""
-    dtypes = [a.dtype for a in arrays.values()]
-    dtype = dtypes[0]
-    if dtype in _NATIVE and all(d == dtype for d in dtypes):
-        return dtype
+    dtypes = {a.dtype for a in arrays.values()}
+    if len(dtypes) == 1:
+        return dtypes.pop()
     try:
-        dtype = np.result_type(*dtypes)
+        return np.result_type(*dtypes)
     except TypeError:
         seen = " and ".join(f"{name} {a.dtype}" for name, a in arrays.items())
         raise TypeError(f"{op}: no dtype holds the values of {seen}") from None
-    return dtype
 
 
 def float_result_type(op: str, **arrays: Array) -> np.dtype[Any]:
@@ -66,24 +64,6 @@ def cast_array(op: str, name: str, array: Array, dtype: np.dtype[Any], copy: boo
             f"{op}: {name} has dtype {array.dtype}, which is no 'same_kind' cast to {dtype}"
         )
     return array.astype(dtype)
-
-
-def promoted(op: str, integers: bool, **arrays: Array) -> tuple[Array, ...]:
-    """The arrays in `np.result_type` of them all, which float32 and float64 kernels take.
-
-    Integers and bool become float64 where the op defines that (`integers`).
-    """
-    values = tuple(arrays.values())
-    dtype = values[0].dtype
-    if dtype in _NATIVE and all(a.dtype == dtype for a in values):
-        return values
-    dtype = np.result_type(*values)
-    if dtype.kind != "f" and integers:
-        dtype = FLOAT64
-    if dtype not in _NATIVE:
-        seen = ", ".join(f"{name} {a.dtype}" for name, a in arrays.items())
-        raise NotImplementedError(f"{op}: dtype {dtype} ({seen}) is not there yet")
-    return tuple(a.astype(dtype, copy=False) for a in values)
 
 
 def output(
@@ -115,10 +95,11 @@ def output(
 
 def same_elements(a: object, b: Array) -> bool:
     """Whether `a` is an array whose every element lies where the same element of `b` does."""
-    return (
+    return a is b or (
         isinstance(a, np.ndarray)
-        and a.ctypes.data == b.ctypes.data
+        and np.may_share_memory(a, b)  # ten times cheaper than to ask for addresses
         and (a.dtype, a.shape, a.strides) == (b.dtype, b.shape, b.strides)
+        and a.ctypes.data == b.ctypes.data
     )
 
 

@@ -7,12 +7,11 @@ from typing import Any, NoReturn
 
 NAMES = frozenset(
     """
-    conv1d_backward conv2d_algorithm conv2d_backward conv_transpose2d_backward
-    pack_filter set_conv_algorithm
-    avg_pool1d avg_pool2d avg_pool2d_backward global_avg_pool2d global_max_pool2d max_pool1d
-    max_pool2d_backward min_pool1d min_pool2d
-    cross_entropy logsumexp softmax_jacobian
-    nearest_neighbors paired_distances pairwise_argmin pairwise_distances_backward radius_neighbors
+    conv1d_backward conv2d_algorithm conv2d_backward conv_transpose2d_backward pack_filter
+    set_conv_algorithm
+    avg_pool2d_backward max_pool2d_backward
+    cross_entropy
+    nearest_neighbors pairwise_argmin pairwise_distances_backward radius_neighbors
     release_pool set_pool_limit
     """.split()  # noqa: SIM905
 )

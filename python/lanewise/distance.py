@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from numpy.typing import ArrayLike
 
 from . import _core
-from ._array import Array, as_array, output, promoted
+from ._array import Array, as_array, float_result_type, output
 
 _METRICS = {
     "euclidean": _core.Metric.EUCLIDEAN,
     "sqeuclidean": _core.Metric.SQEUCLIDEAN,
     "manhattan": _core.Metric.MANHATTAN,
     "chebyshev": _core.Metric.CHEBYSHEV,
+    "minkowski": _core.Metric.MINKOWSKI,
     "cosine": _core.Metric.COSINE,
+    "correlation": _core.Metric.CORRELATION,
+    "hamming": _core.Metric.HAMMING,
+    "canberra": _core.Metric.CANBERRA,
+    "braycurtis": _core.Metric.BRAYCURTIS,
+    "jaccard": _core.Metric.JACCARD,
     "dot": _core.Metric.DOT,
 }
-_PENDING_METRICS = ("minkowski", "hamming", "canberra", "braycurtis", "correlation", "jaccard")
 
 
 def pairwise_distances(
@@ -28,35 +35,58 @@ def pairwise_distances(
 ) -> Array:
     """Distances between all pairs of rows of `x` and `y`.
 
-    ``out[…, i, j] = metric(x[…, i, :], y[…, j, :])``, with scipy.spatial.distance's definitions.
-    Differences are formed before they are squared and summed (not ``x² − 2xy + y²``), so nothing
+    ``out[…, i, j] = metric(x[…, i, :], y[…, j, :])``, with scipy.spatial.distance's definitions:
+
+    ============= ===================================== ==========================================
+    metric        formula                               where it is not a number, and what else
+    ============= ===================================== ==========================================
+    "euclidean"   ``sqrt(Σ (x−y)²)``
+    "sqeuclidean" ``Σ (x−y)²``
+    "manhattan"   ``Σ |x−y|``
+    "chebyshev"   ``max |x−y|``
+    "minkowski"   ``(Σ |x−y|^p)^(1/p)``                 p = 0 counts the coordinates that differ
+    "cosine"      ``1 − Σxy / (|x||y|)``                NaN for a zero row
+    "correlation" cosine of ``x − mean(x)`` and so on   NaN for a constant row
+    "hamming"     share of coordinates with ``x ≠ y``   NaN for no coordinates; NaN ≠ NaN
+    "canberra"    ``Σ |x−y| / (|x|+|y|)``               terms 0/0 are 0
+    "braycurtis"  ``Σ |x−y| / Σ |x+y|``                 NaN for 0/0
+    "jaccard"     ``1 − Σ [x and y] / Σ [x or y]``      0 for 0/0; what is not 0 is true, NaN too
+    "dot"         ``Σ xy``, a similarity
+    ============= ===================================== ==========================================
+
+    Differences are formed before they are squared or summed (not ``x² − 2xy + y²``), so nothing
     cancels: the relative error of a euclidean distance is below ``((64 + d/64)/4 + 2)·eps``.
+    Sums that leave the range of their dtype on the way to a result that does not are computed
+    again, scaled or in float64.
 
     Parameters
     ----------
     x : array_like, shape (…, m, d)
-        Rows. float32 and float64 keep their dtype; integers and bool become float64.
+        Rows: real numbers or bool.
     y : array_like, shape (…, n, d), optional
         Other rows; the leading axes broadcast with those of `x`. The default is `x` itself, which
-        gives a bitwise symmetric matrix with an exactly zero diagonal where rows are finite.
+        gives a bitwise symmetric matrix with an exactly zero diagonal where rows are finite (and
+        not zero or constant, where the metric is NaN for these; "dot" excepted).
     metric : str, default "euclidean"
-        "euclidean" ``sqrt(Σ (x−y)²)``, "sqeuclidean" ``Σ (x−y)²``, "manhattan" ``Σ |x−y|``,
-        "chebyshev" ``max |x−y|``, "cosine" ``1 − Σxy / (|x||y|)`` (NaN for a zero row), or the
-        similarity "dot" ``Σ xy``.
+        One of the table's.
     p : float, optional
-        The exponent of "minkowski", which is not there yet.
+        The exponent of "minkowski", at least 0, 2 by default. p = 1, 2 and inf give the bits of
+        "manhattan", "euclidean" and "chebyshev". Powers above 4 are summed in float64 whatever the
+        dtype. The relative error is below ``((73 + d/64)/p + 10)·eps/2``.
     out : ndarray, shape (…, m, n), optional
         Where to put the result: of the result's dtype, not overlapping `x` or `y`.
 
     Returns
     -------
     ndarray, shape (…, m, n)
-        In ``np.result_type(x, y)``.
+        In ``np.result_type(x, y)``, where integers and bool become float64. float16 and bfloat16
+        are computed in float32 and rounded once.
 
     Raises
     ------
     ValueError
-        Shapes that do not fit, an unknown metric, or an `out` that cannot hold the result.
+        Shapes that do not fit, an unknown metric, a `p` that is negative, NaN, or of another
+        metric, or an `out` that cannot hold the result.
     TypeError
         Complex, object or other non-numeric input.
 
@@ -70,18 +100,94 @@ def pairwise_distances(
     >>> lw.pairwise_distances(x, [[1.0, 1.0]], "manhattan")
     array([[2.],
            [5.]])
+    >>> lw.pairwise_distances([[1, 0, 1, 1]], [[1, 1, 0, 1]], "jaccard")
+    array([[0.5]])
     """
-    op = "pairwise_distances"
+    x = as_array("pairwise_distances", "x", x)
+    y = x if y is None else as_array("pairwise_distances", "y", y)
+    shape = _core.pairwise_distances_shape
+    return _distances("pairwise_distances", shape, _core.pairwise_distances, x, y, metric, p, out)
+
+
+def paired_distances(
+    x: ArrayLike,
+    y: ArrayLike,
+    metric: str = "euclidean",
+    *,
+    p: float | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Distances between the rows of `x` and the same rows of `y`.
+
+    ``out[…] = metric(x[…, :], y[…, :])``, with the bits that `pairwise_distances` has for these two
+    rows; its definitions and accuracy hold here.
+
+    Parameters
+    ----------
+    x, y : array_like, shapes (…, d)
+        Rows, whose leading axes broadcast: real numbers or bool.
+    metric : str, default "euclidean"
+        As for `pairwise_distances`.
+    p : float, optional
+        The exponent of "minkowski", at least 0, 2 by default.
+    out : ndarray, shape (…), optional
+        Where to put the result: of the result's dtype, not overlapping `x` or `y`.
+
+    Returns
+    -------
+    ndarray, shape (…)
+        In ``np.result_type(x, y)``, where integers and bool become float64. Of two single rows the
+        array has no axes; ``float()`` or ``.item()`` takes the number out of it.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, an unknown metric, a `p` that is negative, NaN, or of another
+        metric, or an `out` that cannot hold the result.
+    TypeError
+        Complex, object or other non-numeric input.
+
+    Examples
+    --------
+    >>> import numpy as np, lanewise as lw
+    >>> lw.paired_distances([[0.0, 0.0], [3.0, 4.0]], [[3.0, 4.0], [3.0, 5.0]])
+    array([5., 1.])
+    >>> lw.paired_distances([[0.0, 0.0], [3.0, 4.0]], [1.0, 1.0], "chebyshev")
+    array([1., 3.])
+    >>> lw.paired_distances([1, 2, 4], [1, 2, 2], "minkowski", p=3)
+    array(2.)
+    """
+    x, y = as_array("paired_distances", "x", x), as_array("paired_distances", "y", y)
+    shape = _core.paired_distances_shape
+    return _distances("paired_distances", shape, _core.paired_distances, x, y, metric, p, out)
+
+
+def _distances(
+    op: str,
+    shape_of: Callable[[Array, Array], tuple[int, ...]],
+    kernel: Callable[[Array, Array, _core.Metric, float, Array], None],
+    x: Array,
+    y: Array,
+    metric: str,
+    p: float | None,
+    out: Array | None,
+) -> Array:
     code = _METRICS.get(metric)
     if code is None:
-        if metric in _PENDING_METRICS:
-            raise NotImplementedError(f"{op}: metric {metric!r} is not there yet")
         raise ValueError(f"{op}: metric is {metric!r}, expected one of {', '.join(_METRICS)}")
+    exponent = 2.0
     if p is not None:
-        raise ValueError(f"{op}: p is {p!r}, but metric {metric!r} has no exponent")
-    x = as_array(op, "x", x)
-    y = x if y is None else as_array(op, "y", y)
-    x, y = promoted(op, True, x=x, y=y)
-    out = output(op, out, _core.pairwise_distances_shape(x, y), x.dtype, x=x, y=y)
-    _core.pairwise_distances(x, y, code, out)
+        if metric != "minkowski":
+            raise ValueError(f"{op}: p is {p!r}, but metric {metric!r} has no exponent")
+        if isinstance(p, str):
+            raise TypeError(f"{op}: p is {p!r}, expected a real number")
+        try:
+            exponent = float(p)
+        except (TypeError, ValueError):
+            raise TypeError(f"{op}: p is {p!r}, expected a real number") from None
+    dtype = x.dtype
+    if dtype is not y.dtype or dtype.kind != "f":
+        dtype = float_result_type(op, x=x, y=y)
+    out = output(op, out, shape_of(x, y), dtype, x=x, y=y)
+    kernel(x, y, code, exponent, out)
     return out

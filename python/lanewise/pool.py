@@ -1,17 +1,182 @@
-"""Pooling over windows of images."""
+"""Pooling over windows of images and signals."""
+# ruff: noqa: D417 - the sections about arguments are put in by _documented
 
 from __future__ import annotations
 
-from typing import Literal, overload
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _core
-from ._array import Array, as_array, output, promoted
-from ._window import Layout2d, Padding, PerAxis, layout_code, padding_code, per_axis
+from ._array import Array, as_array, float_result_type, output
+from ._window import Layout1d, Layout2d, Padding, PerAxis, layout_code, padding_code, per_axis
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _INT64 = np.dtype(np.int64)
+_NAN_POLICIES = {"propagate": _core.NanPolicy.PROPAGATE, "omit": _core.NanPolicy.OMIT}
+
+
+def _options(
+    op: str,
+    axes: int,
+    layout: str,
+    window: PerAxis,
+    stride: PerAxis | None,
+    padding: Padding,
+    dilation: PerAxis,
+    ceil_mode: bool,
+    nan_policy: str = "propagate",
+    count_include_pad: bool = False,
+) -> _core.PoolOptions:
+    """The core's options of a pooling over so many spatial axes."""
+    policy = _NAN_POLICIES.get(nan_policy)
+    if policy is None:
+        raise ValueError(f"{op}: nan_policy is {nan_policy!r}, expected 'propagate' or 'omit'")
+    return _core.PoolOptions(
+        per_axis(op, "window", window, axes),
+        None if stride is None else per_axis(op, "stride", stride, axes),
+        per_axis(op, "dilation", dilation, axes),
+        *padding_code(op, padding, axes),
+        bool(ceil_mode),
+        layout_code(op, layout, axes),
+        policy,
+        bool(count_include_pad),
+    )
+
+
+def _winner(
+    op: str, x: ArrayLike, options: _core.PoolOptions, return_indices: bool, out: Array | None
+) -> Array | tuple[Array, Array]:
+    """Maxima or minima, whichever `op` is, and maybe where they are."""
+    x = as_array(op, "x", x)
+    shape = getattr(_core, f"{op}_shape")(x, options)
+    out = output(op, out, shape, x.dtype, x=x)
+    indices = output(op, None, shape, _INT64) if return_indices else None
+    getattr(_core, op)(x, options, out, indices)
+    return out if indices is None else (out, indices)
+
+
+def _plain(
+    op: str,
+    x: ArrayLike,
+    options: _core.PoolOptions | _core.Layout,
+    out: Array | None,
+    average: bool = True,
+) -> Array:
+    """Averages, and global maxima."""
+    x = as_array(op, "x", x)
+    dtype = float_result_type(op, x=x) if average else x.dtype
+    out = output(op, out, getattr(_core, f"{op}_shape")(x, options), dtype, x=x)
+    getattr(_core, op)(x, options, out)
+    return out
+
+
+# -------------------------------------------------- what the docstrings below have in common
+
+_SECTIONS = {
+    "x": """x : array_like, shape {shape}
+        {Images}; without the batch axis N the result is without it too. Any integer, bool, float16,
+        bfloat16, float32 or float64.""",
+    "window": """window : {size}
+        {Size} of the window.
+    stride : {size}, optional
+        Steps between windows. The default is `window`.
+    padding : str, int, or {entries}, default "valid"
+        "valid" is none, "same" gives ``ceil(size / stride)`` outputs with the odd element at the
+        end, "same_lower" with the odd one at the beginning.
+    dilation : {size}, default 1
+        Steps between the window's elements.
+    ceil_mode : bool, default False
+        Keep a last, partial window that starts in the {image} or the padding before it.""",
+    "layout": """layout : {{"{last}", "{first}"}}, default "{last}"
+        The order of the axes of `x` and the result.""",
+    "nan": """return_indices : bool, default False
+        Also return where the winners are.
+    nan_policy : {{"propagate", "omit"}}, default "propagate"
+        With "propagate" a NaN in the window gives NaN; with "omit" NaN are ignored, and only a
+        window of nothing else gives NaN.""",
+    "count": """count_include_pad : bool, default False
+        Divide by the number of elements of the window that lie in the padded {image}, instead of
+        those in the {image}. What `ceil_mode` reaches beyond the padding is never counted.""",
+    "out": """out : ndarray, shape and dtype of the result, optional
+        Where to put the result. It must not overlap `x`.""",
+    "winners": """values : ndarray, shape {result}
+        In ``x.dtype``.
+    indices : ndarray of int64, shape of `values`
+        Only with `return_indices`: the winner's {index} (of equal elements the first in
+        row-major order, and of NaN where one wins the first).""",
+    "averages": """ndarray, shape {result}
+        In ``x.dtype``, or float64 if that is an integer or bool. float16 and bfloat16 are summed
+        in float32 and rounded once.""",
+    "raises": """ValueError
+        Shapes or options that do not fit, a window that would hold nothing but padding, or an
+        `out` that cannot hold the result.
+    TypeError
+        Complex, object or other non-numeric input, or an `out` of another dtype.""",
+}
+_WORDS = {
+    1: {
+        "shape": '(N, W, C), or (N, C, W) with `layout` "NCW"',
+        "result": "(N, OW, C), or (N, C, OW)",
+        "index": "place ``w``",
+        "image": "signal",
+        "Images": "Signals",
+        "size": "int",
+        "Size": "Length",
+        "entries": "[int] or [(before, after)]",
+        "last": "NWC",
+        "first": "NCW",
+    },
+    2: {
+        "shape": '(N, H, W, C), or (N, C, H, W) with `layout` "NCHW"',
+        "result": "(N, OH, OW, C), or (N, C, OH, OW)",
+        "index": "place ``h * W + w`` in its plane",
+        "image": "image",
+        "Images": "Images",
+        "size": "int or (int, int)",
+        "Size": "Height and width",
+        "entries": "one int or (before, after) per spatial axis",
+        "last": "NHWC",
+        "first": "NCHW",
+    },
+}
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _documented(axes: int) -> Callable[[_F], _F]:
+    """Puts the sections above in the place of their names in a docstring."""
+    sections = {name: text.format(**_WORDS[axes]) for name, text in _SECTIONS.items()}
+
+    def decorate(function: _F) -> _F:
+        if function.__doc__ is not None:  # as it is under python -OO
+            function.__doc__ = function.__doc__.format(**sections)
+        return function
+
+    return decorate
+
+
+# ------------------------------------------------------------------------------- two spatial axes
+
+
+class _WinnerOptions(TypedDict, total=False):
+    stride: PerAxis | None
+    padding: Padding
+    dilation: PerAxis
+    ceil_mode: bool
+    nan_policy: str
+    out: Array | None
+
+
+class _WinnerOptions2d(_WinnerOptions, total=False):
+    layout: Layout2d
+
+
+class _WinnerOptions1d(_WinnerOptions, total=False):
+    layout: Layout1d
 
 
 @overload
@@ -19,29 +184,18 @@ def max_pool2d(
     x: ArrayLike,
     window: PerAxis,
     *,
-    stride: PerAxis | None = ...,
-    padding: Padding = ...,
-    dilation: PerAxis = ...,
-    ceil_mode: bool = ...,
-    layout: Layout2d = ...,
     return_indices: Literal[False] = ...,
-    nan_policy: str = ...,
-    out: Array | None = ...,
+    **options: Unpack[_WinnerOptions2d],
 ) -> Array: ...
 @overload
 def max_pool2d(
     x: ArrayLike,
     window: PerAxis,
     *,
-    stride: PerAxis | None = ...,
-    padding: Padding = ...,
-    dilation: PerAxis = ...,
-    ceil_mode: bool = ...,
-    layout: Layout2d = ...,
     return_indices: Literal[True],
-    nan_policy: str = ...,
-    out: Array | None = ...,
+    **options: Unpack[_WinnerOptions2d],
 ) -> tuple[Array, Array]: ...
+@_documented(axes=2)
 def max_pool2d(
     x: ArrayLike,
     window: PerAxis,
@@ -62,45 +216,19 @@ def max_pool2d(
 
     Parameters
     ----------
-    x : array_like, shape (N, H, W, C), or (N, C, H, W) with `layout` "NCHW"
-        Images; without the batch axis N the result is without it too. float32 or float64.
-    window : int or (int, int)
-        Height and width of the window.
-    stride : int or (int, int), optional
-        Steps between windows. The default is `window`.
-    padding : str, int, or one int or (before, after) per spatial axis, default "valid"
-        "valid" is none, "same" gives ``ceil(size / stride)`` outputs with the odd element at the
-        end, "same_lower" with the odd one at the beginning.
-    dilation : int or (int, int), default 1
-        Steps between the window's elements.
-    ceil_mode : bool, default False
-        Keep a last, partial window that starts in the image or the padding before it.
-    layout : {"NHWC", "NCHW"}, default "NHWC"
-        The order of the axes of `x` and the result.
-    return_indices : bool, default False
-        Also return where the maxima are.
-    nan_policy : {"propagate"}
-        A NaN in the window gives NaN. "omit" is not there yet.
-    out : ndarray, shape of the result, optional
-        Where to put the maxima: of dtype ``x.dtype``, not overlapping `x`.
+    {x}
+    {window}
+    {layout}
+    {nan}
+    {out}
 
     Returns
     -------
-    values : ndarray, shape (N, OH, OW, C), or (N, C, OH, OW)
-        In ``x.dtype``.
-    indices : ndarray of int64, shape of `values`
-        Only with `return_indices`: ``h * W + w`` of the maximum; of equal elements the first in
-        row-major order, and of NaNs the first.
+    {winners}
 
     Raises
     ------
-    ValueError
-        Shapes or options that do not fit, a window that would hold nothing but padding, or an
-        `out` that cannot hold the result.
-    TypeError
-        Complex, object or other non-numeric input.
-    NotImplementedError
-        Integers, bool, float16 and bfloat16, and ``nan_policy="omit"``, which are not there yet.
+    {raises}
 
     Examples
     --------
@@ -115,21 +243,394 @@ def max_pool2d(
            [14, 15]])
     """
     op = "max_pool2d"
-    if nan_policy == "omit":
-        raise NotImplementedError(f"{op}: nan_policy 'omit' is not there yet")
-    if nan_policy != "propagate":
-        raise ValueError(f"{op}: nan_policy is {nan_policy!r}, expected 'propagate' or 'omit'")
-    options = _core.PoolOptions(
-        per_axis(op, "window", window),
-        None if stride is None else per_axis(op, "stride", stride),
-        per_axis(op, "dilation", dilation),
-        *padding_code(op, padding),
-        bool(ceil_mode),
-        layout_code(op, layout),
+    options = _options(
+        op, 2, layout, window, stride, padding, dilation, ceil_mode, nan_policy=nan_policy
     )
-    (x,) = promoted(op, False, x=as_array(op, "x", x))
-    shape = _core.max_pool2d_shape(x, options)
-    out = output(op, out, shape, x.dtype, x=x)
-    indices = output(op, None, shape, _INT64) if return_indices else None
-    _core.max_pool2d(x, options, out, indices)
-    return out if indices is None else (out, indices)
+    return _winner(op, x, options, return_indices, out)
+
+
+@overload
+def min_pool2d(
+    x: ArrayLike,
+    window: PerAxis,
+    *,
+    return_indices: Literal[False] = ...,
+    **options: Unpack[_WinnerOptions2d],
+) -> Array: ...
+@overload
+def min_pool2d(
+    x: ArrayLike,
+    window: PerAxis,
+    *,
+    return_indices: Literal[True],
+    **options: Unpack[_WinnerOptions2d],
+) -> tuple[Array, Array]: ...
+@_documented(axes=2)
+def min_pool2d(
+    x: ArrayLike,
+    window: PerAxis,
+    *,
+    stride: PerAxis | None = None,
+    padding: Padding = "valid",
+    dilation: PerAxis = 1,
+    ceil_mode: bool = False,
+    layout: Layout2d = "NHWC",
+    return_indices: bool = False,
+    nan_policy: str = "propagate",
+    out: Array | None = None,
+) -> Array | tuple[Array, Array]:
+    """The smallest element in each position of a window that slides over images.
+
+    ``out[n, i, j, c] = min over r, s of x[n, i·stride − before + r·dilation,
+    j·stride − before + s·dilation, c]``, as far as these lie in the image: padding never wins.
+
+    Parameters
+    ----------
+    {x}
+    {window}
+    {layout}
+    {nan}
+    {out}
+
+    Returns
+    -------
+    {winners}
+
+    Raises
+    ------
+    {raises}
+
+    Examples
+    --------
+    >>> import numpy as np, lanewise as lw
+    >>> x = np.arange(16, dtype=np.uint8).reshape(4, 4, 1)
+    >>> lw.min_pool2d(x, 2)[..., 0]
+    array([[ 0,  2],
+           [ 8, 10]], dtype=uint8)
+    """
+    op = "min_pool2d"
+    options = _options(
+        op, 2, layout, window, stride, padding, dilation, ceil_mode, nan_policy=nan_policy
+    )
+    return _winner(op, x, options, return_indices, out)
+
+
+@_documented(axes=2)
+def avg_pool2d(
+    x: ArrayLike,
+    window: PerAxis,
+    *,
+    stride: PerAxis | None = None,
+    padding: Padding = "valid",
+    dilation: PerAxis = 1,
+    ceil_mode: bool = False,
+    count_include_pad: bool = False,
+    layout: Layout2d = "NHWC",
+    out: Array | None = None,
+) -> Array:
+    """The mean of the elements in each position of a window that slides over images.
+
+    ``out[n, i, j, c] = Σ over r, s of x[n, i·stride − before + r·dilation,
+    j·stride − before + s·dilation, c] / count``, as far as these lie in the image; count is how
+    many they are. Columns are summed first, in blocks of 16 elements, which are then added up:
+    nothing is ever subtracted again, so a NaN or inf stays within its own windows.
+
+    Parameters
+    ----------
+    {x}
+    {window}
+    {count}
+    {layout}
+    {out}
+
+    Returns
+    -------
+    {averages}
+
+    Raises
+    ------
+    {raises}
+
+    Examples
+    --------
+    >>> import numpy as np, lanewise as lw
+    >>> x = np.arange(16, dtype=np.float32).reshape(4, 4, 1)
+    >>> lw.avg_pool2d(x, 2)[..., 0]
+    array([[ 2.5,  4.5],
+           [10.5, 12.5]], dtype=float32)
+    >>> lw.avg_pool2d(x, 3, stride=2, padding=1)[0, 0], x[:2, :2].mean()
+    (array([2.5], dtype=float32), np.float32(2.5))
+    """
+    op = "avg_pool2d"
+    options = _options(
+        op,
+        2,
+        layout,
+        window,
+        stride,
+        padding,
+        dilation,
+        ceil_mode,
+        count_include_pad=count_include_pad,
+    )
+    return _plain(op, x, options, out)
+
+
+@_documented(axes=2)
+def global_max_pool2d(
+    x: ArrayLike, *, layout: Layout2d = "NHWC", out: Array | None = None
+) -> Array:
+    """The largest element of each channel of images; a NaN gives NaN.
+
+    Parameters
+    ----------
+    {x}
+    {layout}
+    {out}
+
+    Returns
+    -------
+    ndarray, shape (N, 1, 1, C), or (N, C, 1, 1)
+        In ``x.dtype``.
+
+    Raises
+    ------
+    ValueError
+        `x` with another number of axes or without a pixel, or an `out` that cannot hold the result.
+    TypeError
+        Complex, object or other non-numeric input, or an `out` of another dtype.
+
+    Examples
+    --------
+    >>> import numpy as np, lanewise as lw
+    >>> lw.global_max_pool2d(np.arange(12).reshape(2, 3, 2))
+    array([[[10, 11]]])
+    """
+    op = "global_max_pool2d"
+    return _plain(op, x, layout_code(op, layout), out, average=False)
+
+
+@_documented(axes=2)
+def global_avg_pool2d(
+    x: ArrayLike, *, layout: Layout2d = "NHWC", out: Array | None = None
+) -> Array:
+    """The mean of each channel of images.
+
+    Parameters
+    ----------
+    {x}
+    {layout}
+    {out}
+
+    Returns
+    -------
+    ndarray, shape (N, 1, 1, C), or (N, C, 1, 1)
+        In ``x.dtype``, or float64 if that is an integer or bool. float16 and bfloat16 are summed in
+        float32 and rounded once.
+
+    Raises
+    ------
+    ValueError
+        `x` with another number of axes or without a pixel, or an `out` that cannot hold the result.
+    TypeError
+        Complex, object or other non-numeric input, or an `out` of another dtype.
+
+    Examples
+    --------
+    >>> import numpy as np, lanewise as lw
+    >>> lw.global_avg_pool2d(np.arange(12).reshape(2, 3, 2))
+    array([[[5., 6.]]])
+    """
+    op = "global_avg_pool2d"
+    return _plain(op, x, layout_code(op, layout), out)
+
+
+# -------------------------------------------------------------------------------- one spatial axis
+
+
+@overload
+def max_pool1d(
+    x: ArrayLike,
+    window: PerAxis,
+    *,
+    return_indices: Literal[False] = ...,
+    **options: Unpack[_WinnerOptions1d],
+) -> Array: ...
+@overload
+def max_pool1d(
+    x: ArrayLike,
+    window: PerAxis,
+    *,
+    return_indices: Literal[True],
+    **options: Unpack[_WinnerOptions1d],
+) -> tuple[Array, Array]: ...
+@_documented(axes=1)
+def max_pool1d(
+    x: ArrayLike,
+    window: PerAxis,
+    *,
+    stride: PerAxis | None = None,
+    padding: Padding = "valid",
+    dilation: PerAxis = 1,
+    ceil_mode: bool = False,
+    layout: Layout1d = "NWC",
+    return_indices: bool = False,
+    nan_policy: str = "propagate",
+    out: Array | None = None,
+) -> Array | tuple[Array, Array]:
+    """The largest element in each position of a window that slides over signals.
+
+    ``out[n, i, c] = max over s of x[n, i·stride − before + s·dilation, c]``, as far as these lie
+    in the signal: padding never wins.
+
+    Parameters
+    ----------
+    {x}
+    {window}
+    {layout}
+    {nan}
+    {out}
+
+    Returns
+    -------
+    {winners}
+
+    Raises
+    ------
+    {raises}
+
+    Examples
+    --------
+    >>> import numpy as np, lanewise as lw
+    >>> x = np.array([3, 1, 4, 1, 5, 9], dtype=np.float32).reshape(6, 1)
+    >>> values, indices = lw.max_pool1d(x, 2, return_indices=True)
+    >>> values[:, 0], indices[:, 0]
+    (array([3., 4., 9.], dtype=float32), array([0, 2, 5]))
+    """
+    op = "max_pool1d"
+    options = _options(
+        op, 1, layout, window, stride, padding, dilation, ceil_mode, nan_policy=nan_policy
+    )
+    return _winner(op, x, options, return_indices, out)
+
+
+@overload
+def min_pool1d(
+    x: ArrayLike,
+    window: PerAxis,
+    *,
+    return_indices: Literal[False] = ...,
+    **options: Unpack[_WinnerOptions1d],
+) -> Array: ...
+@overload
+def min_pool1d(
+    x: ArrayLike,
+    window: PerAxis,
+    *,
+    return_indices: Literal[True],
+    **options: Unpack[_WinnerOptions1d],
+) -> tuple[Array, Array]: ...
+@_documented(axes=1)
+def min_pool1d(
+    x: ArrayLike,
+    window: PerAxis,
+    *,
+    stride: PerAxis | None = None,
+    padding: Padding = "valid",
+    dilation: PerAxis = 1,
+    ceil_mode: bool = False,
+    layout: Layout1d = "NWC",
+    return_indices: bool = False,
+    nan_policy: str = "propagate",
+    out: Array | None = None,
+) -> Array | tuple[Array, Array]:
+    """The smallest element in each position of a window that slides over signals.
+
+    ``out[n, i, c] = min over s of x[n, i·stride − before + s·dilation, c]``, as far as these lie
+    in the signal: padding never wins.
+
+    Parameters
+    ----------
+    {x}
+    {window}
+    {layout}
+    {nan}
+    {out}
+
+    Returns
+    -------
+    {winners}
+
+    Raises
+    ------
+    {raises}
+
+    Examples
+    --------
+    >>> import numpy as np, lanewise as lw
+    >>> x = np.array([3, 1, 4, 1, 5, 9], dtype=np.int16).reshape(6, 1)
+    >>> lw.min_pool1d(x, 3, stride=1, padding="same")[:, 0]
+    array([1, 1, 1, 1, 1, 5], dtype=int16)
+    """
+    op = "min_pool1d"
+    options = _options(
+        op, 1, layout, window, stride, padding, dilation, ceil_mode, nan_policy=nan_policy
+    )
+    return _winner(op, x, options, return_indices, out)
+
+
+@_documented(axes=1)
+def avg_pool1d(
+    x: ArrayLike,
+    window: PerAxis,
+    *,
+    stride: PerAxis | None = None,
+    padding: Padding = "valid",
+    dilation: PerAxis = 1,
+    ceil_mode: bool = False,
+    count_include_pad: bool = False,
+    layout: Layout1d = "NWC",
+    out: Array | None = None,
+) -> Array:
+    """The mean of the elements in each position of a window that slides over signals.
+
+    ``out[n, i, c] = Σ over s of x[n, i·stride − before + s·dilation, c] / count``, as far as these
+    lie in the signal; count is how many they are. Blocks of 16 elements are summed and then added
+    up: nothing is ever subtracted again, so a NaN or inf stays within its own windows.
+
+    Parameters
+    ----------
+    {x}
+    {window}
+    {count}
+    {layout}
+    {out}
+
+    Returns
+    -------
+    {averages}
+
+    Raises
+    ------
+    {raises}
+
+    Examples
+    --------
+    >>> import numpy as np, lanewise as lw
+    >>> x = np.array([3, 1, 4, 1, 5, 9], dtype=np.float32).reshape(6, 1)
+    >>> lw.avg_pool1d(x, 3, stride=2, padding=1)[:, 0]
+    array([2., 2., 5.], dtype=float32)
+    """
+    op = "avg_pool1d"
+    options = _options(
+        op,
+        1,
+        layout,
+        window,
+        stride,
+        padding,
+        dilation,
+        ceil_mode,
+        count_include_pad=count_include_pad,
+    )
+    return _plain(op, x, options, out)

@@ -1,39 +1,42 @@
-"""Softmax, log-softmax and their gradients along one axis."""
+"""Softmax, log-softmax, their gradients, log-sum-exp and the Jacobian, along any axes."""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
 from typing import SupportsIndex, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _core
-from ._array import Array, as_array, output, promoted, same_elements
+from ._array import Array, as_array, float_result_type, output, same_elements
 
-Axis: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
+Axis: TypeAlias = SupportsIndex | tuple[SupportsIndex, ...]
 
 
 def softmax(
     x: ArrayLike, axis: Axis = -1, *, mask: ArrayLike | None = None, out: Array | None = None
 ) -> Array:
-    """Exponentials of `x`, scaled to sum to 1 along an axis.
+    """Exponentials of `x`, scaled to sum to 1 along one axis or several.
 
     ``y = exp(x − max) / Σ exp(x − max)``, maximum and sum running along `axis`. Nothing overflows.
     A NaN, a +inf, or nothing but −inf along the axis gives NaN all along it.
 
     Parameters
     ----------
-    x : array_like, any shape of at least one axis
-        float32 and float64 keep their dtype; integers and bool become float64.
-    axis : int, default -1
-        The axis to normalise. A tuple of axes is not there yet.
-    mask : array_like, optional
-        Which elements take part; not there yet.
+    x : array_like, any shape
+        float16 and bfloat16 are computed in float32 and rounded once; float32 and float64 keep
+        their dtype; integers and bool become float64.
+    axis : int or tuple of ints, default -1
+        The axes to normalise along, several of them as if they were one. Along no axes, ``()``,
+        every element is a row of its own.
+    mask : array_like of bool, optional
+        Which elements take part; of a shape that broadcasts to `x`. Where it is False, the
+        probability is exactly 0, whatever `x` holds there, and the others are what they were if
+        there were no such element; where it is False all along the axes, they are all 0.
     out : ndarray, shape of `x`, optional
         Where to put the result: of the result's dtype. It may be `x` itself, and must not overlap
-        `x` otherwise.
+        `x` otherwise, nor `mask`.
 
     Returns
     -------
@@ -42,11 +45,12 @@ def softmax(
     Raises
     ------
     numpy.exceptions.AxisError
-        If `x` has no such axis; an array without axes has none.
+        If `x` has no such axis.
     ValueError
-        An `out` that cannot hold the result.
+        An axis given twice, a `mask` that does not broadcast to `x`, or an `out` that cannot hold
+        the result.
     TypeError
-        Complex, object or other non-numeric input.
+        Complex, object or other non-numeric input, or a `mask` that is not bool.
 
     Examples
     --------
@@ -54,12 +58,19 @@ def softmax(
     >>> lw.softmax(np.log([[1.0, 3.0], [4.0, 4.0]])).round(6)
     array([[0.25, 0.75],
            [0.5 , 0.5 ]])
+    >>> lw.softmax([[1.0, np.nan], [np.inf, 2.0]], mask=[[True, False], [False, False]])
+    array([[1., 0.],
+           [0., 0.]])
     """
     op = "softmax"
+    masks = {}
     if mask is not None:
-        raise NotImplementedError(f"{op}: mask is not there yet")
-    x, index, out = _forward(op, x, axis, out)
-    _core.softmax(x, index, out)
+        mask = as_array(op, "mask", mask)
+        if mask.dtype != np.bool_:
+            raise TypeError(f"{op}: mask has dtype {mask.dtype}, expected bool")
+        masks["mask"] = mask
+    x, axes, out = _forward(op, x, axis, out, **masks)
+    _core.softmax(x, axes, mask, out)
     return out
 
 
@@ -72,10 +83,12 @@ def log_softmax(x: ArrayLike, axis: Axis = -1, *, out: Array | None = None) -> A
 
     Parameters
     ----------
-    x : array_like, any shape of at least one axis
-        float32 and float64 keep their dtype; integers and bool become float64.
-    axis : int, default -1
-        The axis to normalise. A tuple of axes is not there yet.
+    x : array_like, any shape
+        float16 and bfloat16 are computed in float32 and rounded once; float32 and float64 keep
+        their dtype; integers and bool become float64.
+    axis : int or tuple of ints, default -1
+        The axes to normalise along, several of them as if they were one. Along no axes, ``()``,
+        every element is a row of its own.
     out : ndarray, shape of `x`, optional
         Where to put the result: of the result's dtype. It may be `x` itself, and must not overlap
         `x` otherwise.
@@ -87,9 +100,9 @@ def log_softmax(x: ArrayLike, axis: Axis = -1, *, out: Array | None = None) -> A
     Raises
     ------
     numpy.exceptions.AxisError
-        If `x` has no such axis; an array without axes has none.
+        If `x` has no such axis.
     ValueError
-        An `out` that cannot hold the result.
+        An axis given twice, or an `out` that cannot hold the result.
     TypeError
         Complex, object or other non-numeric input.
 
@@ -100,8 +113,8 @@ def log_softmax(x: ArrayLike, axis: Axis = -1, *, out: Array | None = None) -> A
     array([-1.92874985e-22, -5.00000000e+01])
     """
     op = "log_softmax"
-    x, index, out = _forward(op, x, axis, out)
-    _core.log_softmax(x, index, out)
+    x, axes, out = _forward(op, x, axis, out)
+    _core.log_softmax(x, axes, out)
     return out
 
 
@@ -114,12 +127,12 @@ def softmax_backward(
 
     Parameters
     ----------
-    dy : array_like, any shape of at least one axis
+    dy : array_like, any shape
         Gradient with respect to `y`.
     y : array_like, shape of `dy`
         What ``softmax(x, axis)`` returned.
-    axis : int, default -1
-        The axis that was normalised. A tuple of axes is not there yet.
+    axis : int or tuple of ints, default -1
+        The axes that were normalised along.
     out : ndarray, shape of `dy`, optional
         Where to put the result: of the result's dtype. It may be `dy` itself, and must not overlap
         `dy` or `y` otherwise.
@@ -132,9 +145,10 @@ def softmax_backward(
     Raises
     ------
     numpy.exceptions.AxisError
-        If `dy` has no such axis; an array without axes has none.
+        If `dy` has no such axis.
     ValueError
-        `dy` and `y` of different shapes, or an `out` that cannot hold the result.
+        `dy` and `y` of different shapes, an axis given twice, or an `out` that cannot hold the
+        result.
     TypeError
         Complex, object or other non-numeric input.
 
@@ -145,8 +159,8 @@ def softmax_backward(
     array([ 0.1875, -0.1875])
     """
     op = "softmax_backward"
-    dy, y, index, out = _backward(op, dy, y, axis, out)
-    _core.softmax_backward(dy, y, index, out)
+    dy, y, axes, out = _backward(op, dy, y, axis, out)
+    _core.softmax_backward(dy, y, axes, out)
     return out
 
 
@@ -159,12 +173,12 @@ def log_softmax_backward(
 
     Parameters
     ----------
-    dy : array_like, any shape of at least one axis
+    dy : array_like, any shape
         Gradient with respect to `y`.
     y : array_like, shape of `dy`
         What ``log_softmax(x, axis)`` returned: logarithms of probabilities.
-    axis : int, default -1
-        The axis that was normalised. A tuple of axes is not there yet.
+    axis : int or tuple of ints, default -1
+        The axes that were normalised along.
     out : ndarray, shape of `dy`, optional
         Where to put the result: of the result's dtype. It may be `dy` itself, and must not overlap
         `dy` or `y` otherwise.
@@ -177,9 +191,10 @@ def log_softmax_backward(
     Raises
     ------
     numpy.exceptions.AxisError
-        If `dy` has no such axis; an array without axes has none.
+        If `dy` has no such axis.
     ValueError
-        `dy` and `y` of different shapes, or an `out` that cannot hold the result.
+        `dy` and `y` of different shapes, an axis given twice, or an `out` that cannot hold the
+        result.
     TypeError
         Complex, object or other non-numeric input.
 
@@ -190,36 +205,137 @@ def log_softmax_backward(
     array([ 0.75, -0.75])
     """
     op = "log_softmax_backward"
-    dy, y, index, out = _backward(op, dy, y, axis, out)
-    _core.log_softmax_backward(dy, y, index, out)
+    dy, y, axes, out = _backward(op, dy, y, axis, out)
+    _core.log_softmax_backward(dy, y, axes, out)
     return out
 
 
-def _forward(op: str, x: ArrayLike, axis: Axis, out: Array | None) -> tuple[Array, int, Array]:
-    (x,) = promoted(op, True, x=as_array(op, "x", x))
-    index = _axis_index(op, axis, x.ndim)
-    others = {} if out is not None and same_elements(out, x) else {"x": x}
-    return x, index, output(op, out, x.shape, x.dtype, **others)
+def logsumexp(
+    x: ArrayLike, axis: Axis = -1, *, keepdims: bool = False, out: Array | None = None
+) -> Array:
+    """Logarithm of the sum of exponentials along one axis or several.
+
+    ``max + log Σ exp(x − max)``, the logarithm taken as in `log_softmax`. Nothing overflows. A NaN
+    gives NaN; else a +inf gives +inf, and nothing but −inf gives −inf, as does an axis of length 0.
+
+    Parameters
+    ----------
+    x : array_like, any shape
+        float16 and bfloat16 are computed in float32 and rounded once; float32 and float64 keep
+        their dtype; integers and bool become float64.
+    axis : int or tuple of ints, default -1
+        The axes to sum along. Along no axes, ``()``, the result is `x`.
+    keepdims : bool, default False
+        Whether the axes stay in the result, with length 1.
+    out : ndarray, shape of the result, optional
+        Where to put the result: of the result's dtype. It must not overlap `x`.
+
+    Returns
+    -------
+    ndarray, shape of `x` without the axes
+
+    Raises
+    ------
+    numpy.exceptions.AxisError
+        If `x` has no such axis.
+    ValueError
+        An axis given twice, or an `out` that cannot hold the result.
+    TypeError
+        Complex, object or other non-numeric input.
+
+    Examples
+    --------
+    >>> import lanewise as lw
+    >>> lw.logsumexp([[1000.0, 1000.0], [0.0, -1000.0]])
+    array([1000.69314718,    0.        ])
+    """
+    op = "logsumexp"
+    x = as_array(op, "x", x)
+    axes = _axes(op, axis, x.ndim)
+    keepdims = bool(keepdims)
+    shape = _core.logsumexp_shape(x, axes, keepdims)
+    out = output(op, out, shape, float_result_type(op, x=x), x=x)
+    _core.logsumexp(x, axes, keepdims, out)
+    return out
+
+
+def softmax_jacobian(y: ArrayLike, axis: Axis = -1, *, out: Array | None = None) -> Array:
+    """All derivatives of `softmax`'s result `y` by its input.
+
+    ``J[…, i, j] = y_i·(δ_ij − y_j)``, i and j counting the C elements along `axis`; exactly
+    symmetric. ``J @ dy`` is what `softmax_backward` computes without storing J.
+
+    Parameters
+    ----------
+    y : array_like, any shape
+        What ``softmax(x, axis)`` returned. float16 and bfloat16 are computed in float32 and rounded
+        once; float32 and float64 keep their dtype; integers and bool become float64.
+    axis : int or tuple of ints, default -1
+        The axes that were normalised along; several are flattened into one, in their order in `y`.
+    out : ndarray, shape of the result, optional
+        Where to put the result: of the result's dtype. It must not overlap `y`.
+
+    Returns
+    -------
+    ndarray, shape of `y` without the axes, then (C, C)
+
+    Raises
+    ------
+    numpy.exceptions.AxisError
+        If `y` has no such axis.
+    ValueError
+        An axis given twice, a result of more elements than an array can have, or an `out` that
+        cannot hold the result.
+    TypeError
+        Complex, object or other non-numeric input.
+
+    Examples
+    --------
+    >>> import lanewise as lw
+    >>> lw.softmax_jacobian([0.25, 0.75])
+    array([[ 0.1875, -0.1875],
+           [-0.1875,  0.1875]])
+    """
+    op = "softmax_jacobian"
+    y = as_array(op, "y", y)
+    axes = _axes(op, axis, y.ndim)
+    shape = _core.softmax_jacobian_shape(y, axes)
+    out = output(op, out, shape, float_result_type(op, y=y), y=y)
+    _core.softmax_jacobian(y, axes, out)
+    return out
+
+
+def _forward(
+    op: str, x: ArrayLike, axis: Axis, out: Array | None, **others: Array
+) -> tuple[Array, tuple[int, ...], Array]:
+    x = as_array(op, "x", x)
+    axes = _axes(op, axis, x.ndim)
+    if out is None or not same_elements(out, x):
+        others["x"] = x
+    return x, axes, output(op, out, x.shape, float_result_type(op, x=x), **others)
 
 
 def _backward(
     op: str, dy: ArrayLike, y: ArrayLike, axis: Axis, out: Array | None
-) -> tuple[Array, Array, int, Array]:
-    dy, y = promoted(op, True, dy=as_array(op, "dy", dy), y=as_array(op, "y", y))
+) -> tuple[Array, Array, tuple[int, ...], Array]:
+    dy, y = as_array(op, "dy", dy), as_array(op, "y", y)
     shape = _core.softmax_backward_shape(op, dy, y)
-    index = _axis_index(op, axis, dy.ndim)
+    axes = _axes(op, axis, dy.ndim)
     others = {"y": y} if out is not None and same_elements(out, dy) else {"dy": dy, "y": y}
-    return dy, y, index, output(op, out, shape, dy.dtype, **others)
+    return dy, y, axes, output(op, out, shape, float_result_type(op, dy=dy, y=y), **others)
 
 
-def _axis_index(op: str, axis: Axis, ndim: int) -> int:
-    """`axis` counted from the front."""
-    if isinstance(axis, (tuple, list)):
-        raise NotImplementedError(f"{op}: axis is {axis!r}; more than one axis is not there yet")
-    try:
-        index = operator.index(axis)  # type: ignore[arg-type]  # a TypeError is what we want
-    except TypeError:
-        raise TypeError(f"{op}: axis is {axis!r}, expected an int") from None
-    if not -ndim <= index < ndim:
-        raise np.exceptions.AxisError(index, ndim, op)
-    return index % ndim
+def _axes(op: str, axis: Axis, ndim: int) -> tuple[int, ...]:
+    """The axes, each known to be there."""
+    if type(axis) is int and -ndim <= axis < ndim:  # most calls, told apart in no time
+        return (axis,)
+    axes = []
+    for value in axis if isinstance(axis, tuple) else (axis,):
+        try:
+            index = operator.index(value)
+        except TypeError:
+            raise TypeError(f"{op}: axis is {axis!r}, expected an int or a tuple of ints") from None
+        if not -ndim <= index < ndim:
+            raise np.exceptions.AxisError(index, ndim, op)
+        axes.append(index)
+    return tuple(axes)

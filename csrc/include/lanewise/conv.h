@@ -11,25 +11,28 @@ namespace lanewise {
 
 /// Applied to each output after the bias.
 enum class Activation : uint8_t {
-  kNone,
-  kRelu,       // max(v, 0)
-  kRelu6,      // min(max(v, 0), 6)
-  kSilu,       // v / (1 + exp(-v))
-  kGelu,       // v·Φ(v) = v·erfc(-v/√2)/2, exact, not the tanh approximation
-  kLeakyRelu,  // v for v >= 0, else 0.01·v
-  kSigmoid,    // 1 / (1 + exp(-v))
-  kTanh,
+  kNone,       ///< v
+  kRelu,       ///< max(v, 0)
+  kRelu6,      ///< min(max(v, 0), 6)
+  kSilu,       ///< v / (1 + exp(-v))
+  kGelu,       ///< v·Φ(v) = v·erfc(-v/√2)/2, exact, not the tanh approximation
+  kLeakyRelu,  ///< v for v >= 0, else 0.01·v
+  kSigmoid,    ///< 1 / (1 + exp(-v))
+  kTanh,       ///< tanh(v)
 };
+/// The number of activations.
 constexpr int kActivations = 8;
 
+/// The options of Conv2d and Conv1d.
 struct Conv2dOptions {
-  PerAxis<int64_t> stride{1, 1}, dilation{1, 1};
-  Padding padding;
-  int64_t groups = 1;
-  Layout layout = Layout::kNHWC;
-  Activation activation = Activation::kNone;
-  PadMode pad_mode = PadMode::kConstant;
-  bool flip = false;  // the mathematical convolution: w's taps in reverse order
+  PerAxis<int64_t> stride{1, 1};              ///< pixels from one output to the next
+  PerAxis<int64_t> dilation{1, 1};            ///< pixels from one tap to the next
+  Padding padding;                            ///< rows and columns around the image
+  int64_t groups = 1;                         ///< of channels that do not mix
+  Layout layout = Layout::kNHWC;              ///< of x, w and out
+  Activation activation = Activation::kNone;  ///< applied after the bias
+  PadMode pad_mode = PadMode::kConstant;      ///< what the padding holds
+  bool flip = false;  ///< the mathematical convolution: w's taps in reverse order
 };
 
 /// The shape of Conv2d's result.
@@ -66,18 +69,24 @@ Shape Conv2dShape(const Shape& x, const Shape& w, const Conv2dOptions& options);
 void Conv2d(const TensorView& x, const TensorView& w, const TensorView* bias,
             const Conv2dOptions& options, const TensorView& out);
 
-/// The same along one axis: x (N, W, C) or (N, C, W), w (S, C/groups, K) or (K, C/groups, S), out
-/// (N, OW, K) or (N, K, OW). Of options that are given per axis, the second, the width's, counts.
+/// The shape of Conv1d's result: x (N, W, C) or (N, C, W), w (S, C/groups, K) or (K, C/groups, S),
+/// out (N, OW, K) or (N, K, OW). Of options that are given per axis, the second, the width's,
+/// counts.
 Shape Conv1dShape(const Shape& x, const Shape& w, const Conv2dOptions& options);
+
+/// Batched one-dimensional convolution: Conv2d in every respect, along one axis. Arguments have
+/// Conv1dShape's shapes.
 void Conv1d(const TensorView& x, const TensorView& w, const TensorView* bias,
             const Conv2dOptions& options, const TensorView& out);
 
+/// The options of ConvTranspose2d.
 struct ConvTranspose2dOptions {
-  PerAxis<int64_t> stride{1, 1}, dilation{1, 1};
-  Padding padding;                        // of the convolution whose adjoint this is
-  PerAxis<int64_t> output_padding{0, 0};  // rows and columns more, at the end
-  int64_t groups = 1;
-  Layout layout = Layout::kNHWC;
+  PerAxis<int64_t> stride{1, 1};          ///< pixels from one input's window to the next
+  PerAxis<int64_t> dilation{1, 1};        ///< pixels from one tap to the next
+  Padding padding;                        ///< of the convolution whose adjoint this is
+  PerAxis<int64_t> output_padding{0, 0};  ///< rows and columns more, at the end
+  int64_t groups = 1;                     ///< of channels that do not mix
+  Layout layout = Layout::kNHWC;          ///< of x, w and out
 };
 
 /// The shape of ConvTranspose2d's result.

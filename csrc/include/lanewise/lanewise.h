@@ -1,4 +1,5 @@
-// All of lanewise's C++ API.
+/// @file
+/// All of lanewise's C++ API.
 #ifndef LANEWISE_LANEWISE_H_
 #define LANEWISE_LANEWISE_H_
 

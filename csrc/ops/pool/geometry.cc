@@ -27,17 +27,25 @@ void CheckPixels(const char* op, const Shape& x, const WindowAxis& axis, const c
   }
 }
 
+void CheckRank(const char* op, int axes, const Shape& x) {
+  if (static_cast<int>(x.size()) != axes + 1 && static_cast<int>(x.size()) != axes + 2) {
+    Fail(op, ": x has shape ", ToString(x), ", expected ", axes + 2, " axes, or ", axes + 1,
+         " without the batch");
+  }
+}
+
+// Where the sizes of the spatial axes begin in a shape of `rank` axes.
+int FirstSpatialAxis(size_t rank, int axes, Layout layout) {
+  return static_cast<int>(rank) - axes - (layout == Layout::kNHWC ? 1 : 0);
+}
+
 }  // namespace
 
-Geometry Resolve(const char* op, const Shape& x, const PoolOptions& options) {
-  if (x.size() != 3 && x.size() != 4) {
-    Fail(op, ": x has shape ", ToString(x), ", expected 4 axes, or 3 without the batch");
-  }
+Geometry Resolve(const char* op, int axes, const Shape& x, const PoolOptions& options) {
+  CheckRank(op, axes, x);
   if (options.padding.rule == PaddingRule::kFull) {
     Fail(op, ": padding is 'full', which is for convolution: its windows may hold no pixel");
   }
-  const bool batched = x.size() == 4, nhwc = options.layout == Layout::kNHWC;
-  const int64_t* sizes = x.data() + batched;
   const auto axis = [&](int a, int64_t in, const char* name) {
     const PerAxis<int64_t>& stride = options.stride ? *options.stride : options.window;
     const WindowAxis resolved =
@@ -46,9 +54,34 @@ Geometry Resolve(const char* op, const Shape& x, const PoolOptions& options) {
     CheckPixels(op, x, resolved, name);
     return resolved;
   };
-  return {batched ? x[0] : 1, nhwc ? sizes[2] : sizes[0],
-          axis(0, nhwc ? sizes[0] : sizes[1], "height"),
-          axis(1, nhwc ? sizes[1] : sizes[2], "width")};
+  const int64_t* sizes = x.data() + FirstSpatialAxis(x.size(), axes, options.layout);
+  const int64_t images = static_cast<int>(x.size()) == axes + 2 ? x[0] : 1;
+  const int64_t channels = options.layout == Layout::kNHWC ? sizes[axes] : sizes[-1];
+  const WindowAxis one_row{1, 1, 1, 1, 0, 0, 1};
+  return {images, channels, axes == 2 ? axis(0, sizes[0], "height") : one_row,
+          axis(1, sizes[axes - 1], "width")};
+}
+
+PoolOptions GlobalOptions(const char* op, const Shape& x, Layout layout) {
+  CheckRank(op, 2, x);
+  const int64_t* sizes = x.data() + FirstSpatialAxis(x.size(), 2, layout);
+  if (sizes[0] == 0 || sizes[1] == 0) {
+    Fail(op, ": x has shape ", ToString(x), ", whose images hold no pixel");
+  }
+  PoolOptions options;
+  options.window = {sizes[0], sizes[1]};
+  options.layout = layout;
+  return options;
+}
+
+Shape OutputShape(const char* op, int axes, const Shape& x, const Geometry& g, Layout layout) {
+  Shape out = x;
+  int64_t* sizes = out.data() + FirstSpatialAxis(x.size(), axes, layout);
+  if (axes == 2) sizes[0] = g.rows.out;
+  sizes[axes - 1] = g.columns.out;
+  int64_t elements = 1;
+  for (const int64_t size : out) elements = CheckedProduct(op, elements, size);
+  return out;
 }
 
 }  // namespace lanewise::pool

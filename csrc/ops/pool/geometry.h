@@ -1,4 +1,4 @@
-// A pooling with every option resolved, the same for both layouts.
+// A pooling with every option resolved, the same for both layouts and for one or two spatial axes.
 #ifndef LANEWISE_OPS_POOL_GEOMETRY_H_
 #define LANEWISE_OPS_POOL_GEOMETRY_H_
 
@@ -10,17 +10,18 @@
 
 namespace lanewise::pool {
 
-// An image's axes, wherever the layout has them.
+// An image's axes, wherever the layout has them. A signal is an image of one row.
 struct Strides {
-  int64_t image = 0, row, column, channel;
+  int64_t image = 0, row = 0, column, channel;
 
-  Strides(const TensorView& view, Layout layout) {
-    const bool batched = view.rank == 4;
+  Strides(const TensorView& view, Layout layout, int axes) {
+    const bool batched = view.rank == axes + 2, channels_last = layout == Layout::kNHWC;
     const int64_t* s = view.strides + batched;
     if (batched) image = view.strides[0];
-    row = layout == Layout::kNHWC ? s[0] : s[1];
-    column = layout == Layout::kNHWC ? s[1] : s[2];
-    channel = layout == Layout::kNHWC ? s[2] : s[0];
+    channel = s[channels_last ? axes : 0];
+    s += !channels_last;
+    if (axes == 2) row = s[0];
+    column = s[axes - 1];
   }
 };
 
@@ -36,9 +37,30 @@ inline int64_t FirstTap(const WindowAxis& axis, int64_t o) {
 inline int64_t EndTap(const WindowAxis& axis, int64_t o) {
   return std::min(axis.window, CeilDiv(axis.in - axis.First(o), axis.dilation));
 }
+// Those that lie in the padded image; the last windows of ceil_mode reach beyond it.
+inline int64_t PaddedTaps(const WindowAxis& axis, int64_t o) {
+  return std::min(axis.window, CeilDiv(axis.in + axis.after - axis.First(o), axis.dilation));
+}
 
-// Validates; the errors are in the name of `op`.
-Geometry Resolve(const char* op, const Shape& x, const PoolOptions& options);
+// Outputs [begin, end) have all their taps in the image; maybe there are none.
+struct Inside {
+  int64_t begin, end;
+
+  explicit Inside(const WindowAxis& axis) {
+    const int64_t room = axis.in - 1 - axis.dilation * (axis.window - 1) + axis.before;
+    end = room < 0 ? 0 : std::min(axis.out, room / axis.stride + 1);
+    begin = std::min(end, CeilDiv(axis.before, axis.stride));
+  }
+};
+
+// Validates x's shape and the options for `axes` spatial axes; the errors are in the name of `op`.
+Geometry Resolve(const char* op, int axes, const Shape& x, const PoolOptions& options);
+
+// Options of one window over all of x.
+PoolOptions GlobalOptions(const char* op, const Shape& x, Layout layout);
+
+// The result's shape for x of shape `x`.
+Shape OutputShape(const char* op, int axes, const Shape& x, const Geometry& g, Layout layout);
 
 }  // namespace lanewise::pool
 

@@ -13,6 +13,10 @@ namespace {
 // at stride 16 costs 288 loads and stores per output instead of 257), and its pointers are fewer.
 constexpr int64_t kMaxDirectTaps = 64;
 
+// Rows of a window whose pointers, or whose copies where these serve one output only, are kept at
+// once; longer windows are taken in chunks. Multiples of kBlock, which chunks must not cut.
+constexpr int64_t kMaxRows = 1024, kMaxCopies = 16;
+
 // Columns of x under `outputs` neighbouring outputs, without those at the ends that are padding to
 // all of them.
 int64_t ColumnsUnder(const WindowAxis& axis, int64_t outputs) {
@@ -28,33 +32,66 @@ int64_t RowsUnder(const WindowAxis& axis) {
 }  // namespace
 
 template <class T>
-Plan<T>::Plan(const Geometry& g, const Strides& x, bool with_indices, int64_t lanes)
-    : numbered(with_indices),
+Plan<T>::Plan(const Geometry& g, const Reduction& what, const Strides& x, bool native,
+              int64_t lanes)
+    : reduction(what),
       row_taps(std::min(g.rows.window, g.rows.in)),
       column_taps(std::min(g.columns.window, g.columns.in)),
       stride(std::min(g.columns.stride, g.columns.in)) {
-  ChooseWay(g, x, lanes);
+  ChooseWay(g, x, native, lanes);
   ChooseTile(g, lanes);
   ChooseTasks(g, lanes);
 }
 
+// The kernel adds up a window in one pass as the separable way does where neither its rows nor its
+// columns are more than a block.
 template <class T>
-void Plan<T>::ChooseWay(const Geometry& g, const Strides& x, int64_t lanes) {
+bool Plan<T>::DirectIsPossible() const {
+  if (reduction.average && std::max(row_taps, column_taps) > kBlock) return false;
+  return row_taps * column_taps <= kMaxDirectTaps;
+}
+
+template <class T>
+void Plan<T>::ChooseWay(const Geometry& g, const Strides& x, bool native, int64_t lanes) {
   const bool near_channels = x.channel == 1 && g.channels > 1;
-  gathered = !near_channels && x.column != 1 && g.columns.in > 1;
+  // Where a window's rows come in chunks, x must lie as scratch does, which holds the chunks
+  // before.
+  gathered = !native || (near_channels ? row_taps > kMaxRows : x.column != 1 && g.columns.in > 1);
   pixels =
       near_channels || (gathered && g.channels > 1 && std::abs(x.channel) < std::abs(x.column));
-  direct = pixels && g.channels >= lanes && row_taps * column_taps <= kMaxDirectTaps &&
-           DirectCost() <= SeparableCost();
+  direct = pixels && g.channels >= lanes && DirectIsPossible() && DirectCost() <= SeparableCost();
   split = !direct && g.columns.stride > 1 && (pixels ? g.channels : 1) < lanes;
-  ring = gathered ? RowsUnder(g.rows) : 0;
-  batch = 1;
+  reuse = gathered && g.rows.out > 1 && g.rows.stride < g.rows.dilation * (g.rows.window - 1) + 1;
+  ChooseRing(g);
+}
+
+template <class T>
+void Plan<T>::ChooseRing(const Geometry& g) {
+  chunk = std::min(row_taps, gathered && !reuse ? kMaxCopies : kMaxRows);
+  ring = reuse ? RowsUnder(g.rows) : gathered ? chunk : 0;
+}
+
+template <class T>
+void Plan<T>::ChooseTile(const Geometry& g, int64_t lanes) {
+  if (!FitTile(g, lanes) && reuse) {
+    reuse = false;  // copying rows again costs less than memory without bound
+    ChooseRing(g);
+    FitTile(g, lanes);
+  }
+  // Rows of planes are short: for 28 outputs, calls would take longer than the work. A quarter of
+  // L1 leaves room for the sorted copy and the results.
+  const int64_t row_bytes = length * int64_t{sizeof(T)} * (reduction.numbered ? 2 : 1);
+  if (!pixels && !gathered && chunk == row_taps) {
+    batch = std::max<int64_t>(1, Caches().l1 / 4 / row_bytes);
+  }
+  batch = std::min(batch, g.rows.out);
 }
 
 // Scratch within half of L2, but not so little that more than half of a tile's columns belong to
-// its neighbour too, nor less than a vector of channels.
+// its neighbour too, nor less than a vector of channels. False where that is too much.
 template <class T>
-void Plan<T>::ChooseTile(const Geometry& g, int64_t lanes) {
+bool Plan<T>::FitTile(const Geometry& g, int64_t lanes) {
+  batch = 1;
   depth = pixels ? g.channels : 1;
   outputs = g.columns.out;
   const int64_t fewest = ColumnsUnder(g.columns, 1) / g.columns.stride + 1;
@@ -62,20 +99,15 @@ void Plan<T>::ChooseTile(const Geometry& g, int64_t lanes) {
     if (outputs == 1) split = false;
     length = RoundUp(ColumnsUnder(g.columns, outputs), split ? g.columns.stride : 1);
     tile_taps = std::min(g.columns.window, length);
-    if (ScratchBytes() <= Caches().l2 / 2) break;
+    if (ScratchBytes() <= Caches().l2 / 2) return true;
     if (outputs > fewest) {
       outputs = CeilDiv(outputs, 2);
     } else if (depth > lanes) {
       depth = RoundUp(CeilDiv(depth, 2), lanes);
     } else {
-      break;
+      return false;
     }
   }
-  // Rows of planes are short: for 28 outputs, calls would take longer than the work. A quarter of
-  // L1 leaves room for the sorted copy and the results.
-  const int64_t row_bytes = length * int64_t{sizeof(T)} * (numbered ? 2 : 1);
-  if (!pixels && !gathered) batch = std::max<int64_t>(1, Caches().l1 / 4 / row_bytes);
-  batch = std::min(batch, g.rows.out);
 }
 
 template <class T>
@@ -84,7 +116,7 @@ void Plan<T>::ChooseTasks(const Geometry& g, int64_t lanes) {
   // gathered.
   const double results = double(g.rows.out) * double(g.columns.out);
   const double in_place = 0.01 * sizeof(T) * double(direct ? DirectCost() : SeparableCost());
-  const double plane_ns = results * in_place * (numbered ? 3 : 1) +
+  const double plane_ns = results * in_place * (reduction.numbered ? 3 : 1) +
                           (gathered ? double(g.rows.in) * double(g.columns.in) : 0);
   total_ns = double(g.images) * double(g.channels) * plane_ns;
 
@@ -100,18 +132,25 @@ void Plan<T>::ChooseTasks(const Geometry& g, int64_t lanes) {
 
 template <class T>
 size_t Plan<T>::ScratchBytes() const {
-  const int64_t row = direct ? 0 : batch * length * depth, phases = split ? row : 0;
-  const int64_t result = batch * outputs * depth, taps = direct ? row_taps * column_taps : row_taps;
-  const size_t numbers = Scratch::Bytes<Number>(row) + Scratch::Bytes<Number>(phases) +
-                         Scratch::Bytes<Number>(result) + Scratch::Bytes<Number>(taps) +
-                         Scratch::Bytes<Number>(tile_taps) +
-                         Scratch::Bytes<const Number*>(tile_taps);
-  return Scratch::Bytes<T>(row) + Scratch::Bytes<T>(phases) + Scratch::Bytes<T>(result) +
-         Scratch::Bytes<const T*>(taps) + Scratch::Bytes<const T*>(tile_taps) +
-         Scratch::Bytes<T>(ring * length * depth) + Scratch::Bytes<int64_t>(ring) +
-         (numbered ? numbers : 0);
+  const auto rows_of = [&](auto element, int64_t taps) {
+    using U = decltype(element);
+    return Scratch::Bytes<U>(RowSize()) * (1 + SpareRows()) +
+           (split ? Scratch::Bytes<U>(RowSize()) : 0) + Scratch::Bytes<U>(ResultSize()) +
+           Scratch::Bytes<const U*>(taps) + Scratch::Bytes<const U*>(tile_taps);
+  };
+  const size_t ids = Scratch::Bytes<Number>(Pointers()) + Scratch::Bytes<Number>(tile_taps);
+  return rows_of(T(), Pointers()) + Scratch::Bytes<T>(ring * length * depth) +
+         Scratch::Bytes<int64_t>(ring) + (reduction.numbered ? rows_of(Number(), 0) + ids : 0);
 }
 
+template struct Plan<int8_t>;
+template struct Plan<uint8_t>;
+template struct Plan<int16_t>;
+template struct Plan<uint16_t>;
+template struct Plan<int32_t>;
+template struct Plan<uint32_t>;
+template struct Plan<int64_t>;
+template struct Plan<uint64_t>;
 template struct Plan<float>;
 template struct Plan<double>;
 

@@ -10,19 +10,33 @@
 
 namespace lanewise::pool {
 
+// What is made of a window: the element that wins, with its place or without, or the average.
+struct Reduction {
+  bool average = false;
+  Pick pick = Pick::kMax;
+  bool numbered = false;           // with indices
+  bool count_include_pad = false;  // averages
+};
+
+// Sums run in blocks of this many taps, which are then added up, so that the error of a sum of n
+// taps grows with kBlock + n/kBlock and not with n.
+constexpr int64_t kBlock = 16;
+
 // Only which of equal ways is taken follows strides, caches and threads.
 template <class T>
 struct Plan {
   using Number = typename PoolKernels<T>::Number;
 
-  bool numbered;  // with indices
+  Reduction reduction;
   bool pixels;    // the channels of a pixel are processed as neighbours; otherwise planes, in turn
   bool direct;    // otherwise separable
-  bool gathered;  // x's rows are copied first, as neither channels nor columns are neighbours
+  bool gathered;  // x's rows are copied first: they are not of type T, or not of neighbours
   bool split;     // a scratch row is sorted by column modulo stride, to make its runs contiguous
+  bool reuse;     // gathered rows wait for the next output
   int64_t row_taps, column_taps;  // most that one output has in the image
   int64_t stride;                 // of columns, up to one past the last
   int64_t ring;                   // gathered rows kept
+  int64_t chunk;                  // most rows of a window that the kernels take in one call
   int64_t batch;                  // most output rows of a tile that the kernels take in one call
   int64_t outputs;                // most output columns of a tile
   int64_t length;                 // most columns of x under a tile
@@ -31,15 +45,27 @@ struct Plan {
   Split channels{0, 1, 1}, rows{0, 1, 1}, columns{0, 1, 1};
   double total_ns;
 
-  Plan(const Geometry& g, const Strides& x, bool with_indices, int64_t lanes);
+  // `native` says that x holds elements of type T itself.
+  Plan(const Geometry& g, const Reduction& what, const Strides& x, bool native, int64_t lanes);
   size_t ScratchBytes() const;
+
+  // Elements of one scratch row, one result, and the pointers to a window's rows or taps.
+  int64_t RowSize() const { return direct ? 0 : batch * length * depth; }
+  int64_t ResultSize() const { return batch * outputs * depth; }
+  int64_t Pointers() const { return direct ? row_taps * column_taps : chunk + 1; }
+  // Scratch rows beside the first, where a window's rows come in chunks: for what is known of the
+  // chunks before and, as numbers are merged, of this one alone.
+  int64_t SpareRows() const { return direct || chunk >= row_taps ? 0 : reduction.numbered ? 2 : 1; }
 
  private:
   // Loads and stores per output of the two ways.
   int64_t DirectCost() const { return row_taps * column_taps + 1; }
   int64_t SeparableCost() const { return stride * (row_taps + 1) + column_taps + 1; }
-  void ChooseWay(const Geometry& g, const Strides& x, int64_t lanes);
+  bool DirectIsPossible() const;
+  void ChooseWay(const Geometry& g, const Strides& x, bool native, int64_t lanes);
+  void ChooseRing(const Geometry& g);
   void ChooseTile(const Geometry& g, int64_t lanes);
+  bool FitTile(const Geometry& g, int64_t lanes);
   void ChooseTasks(const Geometry& g, int64_t lanes);
 };
 

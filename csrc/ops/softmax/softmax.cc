@@ -1,110 +1,23 @@
-// Softmax along one axis of any array.
+// Softmax along the axes of any array.
 //
 //   task      a range of positions (of the other axes)
 //     block   one row, or a few panels of NR neighbouring positions
-//       phase   max, sum, apply: each runs over the whole axis before the next
-//         chunk   as much of the axis as scratch holds; read in place where it can be
+//       phase   max, sum, apply: each runs over all of the axes before the next
+//         chunk   as many of their elements as scratch holds; read in place where it can be
 //
-// Where one chunk holds the whole axis, it is packed once per block and stays in cache.
+// Where one chunk holds all elements, they are packed once per block and stay in cache.
 #include "lanewise/softmax.h"
 
 #include <algorithm>
+#include <limits>
 
-#include "kernels/kernels.h"
-#include "ops/softmax/positions.h"
-#include "ops/strided.h"
-#include "runtime/cpu.h"
+#include "ops/softmax/panels.h"
+#include "ops/softmax/problem.h"
 #include "runtime/error.h"
 #include "runtime/parallel.h"
 
 namespace lanewise {
 namespace {
-
-constexpr const char* kNames[kSoftmaxOps] = {"softmax", "log_softmax", "softmax_backward",
-                                             "log_softmax_backward"};
-
-bool IsBackward(SoftmaxOp op) {
-  return op == SoftmaxOp::kSoftmaxBackward || op == SoftmaxOp::kLogSoftmaxBackward;
-}
-
-// The arrays of an op, in the order in which Positions knows them.
-enum : int { kOut, kA, kB };  // the result; x or dy; y, in gradients only
-
-// Up to this length rows are cheaper to transpose into panels than to finish one by one. Measured
-// on Zen 3, float32, ns per element as a panel and as a row: softmax of 10 1.7 and 6, of 64 1.30
-// and 1.75, of 128 1.27 and 1.37; softmax_backward of 32 0.86 and 1.23, of 64 0.74 and 0.71.
-int64_t ShortRow(SoftmaxOp op) { return IsBackward(op) ? 48 : 128; }
-
-// How the problem is cut. Nothing here changes the order of a sum.
-struct Plan {
-  int64_t nr;      // 1: rows
-  int64_t panels;  // of a block
-  int64_t chunk;   // elements of the axis in scratch at a time: n, or a multiple of B
-  Split tasks;
-  double total_ns;
-
-  int64_t block() const { return nr * panels; }
-};
-
-// One array as the phases see it.
-template <class T>
-struct Operand {
-  T* data = nullptr;
-  int64_t axis_stride = 0, inner_stride = 0;
-};
-
-template <class T>
-struct Problem {
-  SoftmaxOp op;
-  const SoftmaxKernels<T>& kernels;
-  int64_t n;  // length of the axis
-  Positions positions;
-  Operand<T> operands[Positions::kMaxArrays];
-  int arrays;
-
-  bool AllAxis(int64_t stride) const {
-    return std::all_of(operands, operands + arrays,
-                       [&](const Operand<T>& o) { return o.axis_stride == stride; });
-  }
-  bool AllInner(int64_t stride) const {
-    return std::all_of(operands, operands + arrays,
-                       [&](const Operand<T>& o) { return o.inner_stride == stride; });
-  }
-};
-
-template <class T>
-Plan PlanFor(const Problem<T>& p) {
-  const int64_t count = p.positions.count(), n = p.n, size = sizeof(T);
-  const int64_t line = p.kernels.nr, partials = p.kernels.partials;
-  // Panels pay where positions are neighbours in memory, or rows short; and if they are mostly
-  // full.
-  const bool across = p.AllInner(1) && !p.AllAxis(1);
-  const bool panels_pay = count >= line / 2 && (across || n <= ShortRow(p.op));
-  const int64_t nr = panels_pay ? line : 1;
-
-  // 1 ns per float32 where there is an exponential, 0.3 where there is none.
-  const bool exponential = p.op != SoftmaxOp::kSoftmaxBackward;
-  const double total_ns =
-      double(count) * double(n) * (exponential ? 1.0 : 0.3) * double(size) / sizeof(float);
-  const int64_t threads = ThreadsFor(total_ns);
-
-  // Rows of one panel that the inputs' share of L2 holds.
-  const int64_t inputs = IsBackward(p.op) ? 2 : 1;
-  const int64_t room = std::max(partials, int64_t(Caches().l2) / 2 / (nr * size * inputs));
-  int64_t panels = 1, chunk = n;
-  if (n > room) {
-    // Four cache lines at a time keep the memory's prefetchers busy.
-    panels = nr == 1 ? 1 : 4;
-    chunk = std::max(partials, room / panels / partials * partials);
-  } else if (nr > 1) {
-    panels = std::clamp<int64_t>(room / n, 1, 16);
-  }
-  panels = std::min(panels, std::max<int64_t>(1, CeilDiv(CeilDiv(count, threads), nr)));
-
-  // Tasks of 16 Ki elements (5-15 µs) level the threads at no cost.
-  const int64_t at_most = std::max<int64_t>(nr * panels, (int64_t{1} << 14) / n);
-  return {nr, panels, chunk, Split(count, nr * panels, at_most), total_ns};
-}
 
 // A block of positions, in one thread's scratch.
 template <class T>
@@ -115,52 +28,54 @@ class Block {
         plan_(plan),
         phases_((plan.nr == 1 ? problem.kernels.row
                               : problem.kernels.panel)[static_cast<int>(problem.op)]),
-        panel_size_(plan.chunk * plan.nr),
-        partials_size_(PartialsSize(problem, plan)) {
-    for (int i = 0; i < p_.arrays; ++i) in_place_[i] = InPlace(p_, plan_, i);
+        panels_(problem, plan, scratch) {
+    for (int i = 0; i < kMaxArrays; ++i) in_place_[i] = InPlace(p_, plan_, i);
     a_ = scratch.Take<T>(PackedSize(problem, plan, kA));
     b_ = scratch.Take<T>(PackedSize(problem, plan, kB));
-    partials_ = scratch.Take<T>(plan.panels * partials_size_);
+    mask_ = scratch.Take<uint8_t>(PackedSize(problem, plan, kMask));
+    partials_ = scratch.Take<T>(plan.panels * PartialsSize(problem, plan));
     max_ = scratch.Take<T>(plan.block());
     totals_ = scratch.Take<T>(plan.block());
-    pieces_ = scratch.Take<Piece>(plan.block());
   }
 
   static size_t ScratchBytes(const Problem<T>& problem, const Plan& plan) {
-    return Scratch::Bytes<T>(PackedSize(problem, plan, kA)) +
+    return Panels<T>::ScratchBytes(plan) + Scratch::Bytes<T>(PackedSize(problem, plan, kA)) +
            Scratch::Bytes<T>(PackedSize(problem, plan, kB)) +
+           Scratch::Bytes<uint8_t>(PackedSize(problem, plan, kMask)) +
            Scratch::Bytes<T>(plan.panels * PartialsSize(problem, plan)) +
-           2 * Scratch::Bytes<T>(plan.block()) + Scratch::Bytes<Piece>(plan.block());
+           2 * Scratch::Bytes<T>(plan.block());
   }
 
   // Positions [begin, end), at most plan.block() of them.
   void Run(int64_t begin, int64_t end) {
-    FindPieces(begin, end);
+    panels_.Hold(begin, end);
+    std::fill_n(loaded_, kMaxArrays, false);
+    FillIdleLanes();
     if (phases_.max != nullptr) ForEachChunk([&](int64_t i, int64_t n) { Max(i, n); });
     ForEachChunk([&](int64_t i, int64_t n) { Sum(i, n); });
-    for (int64_t panel = 0; panel < panels_; ++panel) {
-      phases_.total(p_.n, partials_ + panel * partials_size_, totals_ + panel * plan_.nr);
-    }
+    ForEachPanel([&](int64_t panel) {
+      phases_.total(p_.n, Partials(panel), max_ + panel * plan_.nr, totals_ + panel * plan_.nr);
+    });
+    if (p_.reduces()) return panels_.StoreTotals(totals_);
     ForEachChunk([&](int64_t i, int64_t n) { Apply(i, n); });
   }
 
  private:
-  // Neighbours on the innermost axis that go to neighbouring lanes of one panel.
-  struct Piece {
-    int64_t panel, lane, count;
-    Positions::Offsets offsets;
-  };
-
   static int64_t PartialsSize(const Problem<T>& problem, const Plan& plan) {
     return SoftmaxKernels<T>::kMaxSums * problem.kernels.partials * plan.nr;
   }
+  // Whether the phases read, or write, an array's own memory.
   static bool InPlace(const Problem<T>& problem, const Plan& plan, int array) {
-    return plan.nr == 1 && problem.operands[array].axis_stride == 1;
+    if (plan.nr > 1 || !problem.has(array) || !problem.strides[array].contiguous()) return false;
+    return array == kMask || problem.sources[array].native();
   }
-  // `a` is packed unless it and out are used in place, `b` unless it is or is not there.
+  // `a` is packed unless it and out are used in place and nothing is masked, `b` and the mask
+  // unless they are used in place or not there.
   static int64_t PackedSize(const Problem<T>& problem, const Plan& plan, int array) {
-    const bool needed = array == kA ? !InPlace(problem, plan, kA) || !InPlace(problem, plan, kOut)
-                                    : problem.arrays > kB && !InPlace(problem, plan, kB);
+    const bool in_place = InPlace(problem, plan, array);
+    const bool needed = array == kA ? !in_place || problem.has(kMask) ||
+                                          (!problem.reduces() && !InPlace(problem, plan, kOut))
+                                    : !in_place && problem.has(array);
     return needed ? plan.block() * plan.chunk : 0;
   }
 
@@ -168,167 +83,126 @@ class Block {
   void ForEachChunk(const F& f) {
     for (int64_t i = 0; i < p_.n; i += plan_.chunk) f(i, std::min(plan_.chunk, p_.n - i));
   }
-  bool Whole() const { return plan_.chunk == p_.n; }
-
-  void FindPieces(int64_t begin, int64_t end) {
-    const int64_t nr = plan_.nr;
-    loaded_[kA] = loaded_[kB] = false;
-    piece_count_ = 0;
-    int64_t panel = 0, lane = 0;  // counted, since divisions would show in short rows
-    p_.positions.ForEachRun(begin, end, [&](int64_t length, Positions::Offsets offsets) {
-      while (length > 0) {
-        const int64_t count = std::min(nr - lane, length);
-        pieces_[piece_count_++] = {panel, lane, count, offsets};
-        length -= count;
-        lane += count;
-        if (lane == nr) ++panel, lane = 0;
-        for (int i = 0; i < p_.arrays; ++i) offsets[i] += count * p_.operands[i].inner_stride;
-      }
-    });
-    panels_ = panel + (lane > 0);
-    if (lane == 0) return;
-    // Lanes that no position fills take part in the arithmetic, so they must hold numbers.
-    for (T* packed : {a_, b_}) {
-      if (packed == b_ && p_.arrays <= kB) continue;
-      std::fill_n(packed + (panels_ - 1) * panel_size_, panel_size_, T(0));
-    }
+  template <class F>
+  void ForEachPanel(const F& f) {
+    for (int64_t panel = 0; panel < panels_.count(); ++panel) f(panel);
   }
+  bool Whole() const { return plan_.chunk == p_.n; }
+  T* Partials(int64_t panel) const { return partials_ + panel * PartialsSize(p_, plan_); }
 
-  T* Address(int array, const Piece& piece, int64_t i) const {
-    const Operand<T>& operand = p_.operands[array];
-    return operand.data + piece.offsets[array] + i * operand.axis_stride;
+  // Lanes that no position fills take part in the arithmetic, so they must hold numbers.
+  void FillIdleLanes() {
+    if (panels_.last_is_full()) return;
+    const int64_t last = (panels_.count() - 1) * panels_.size();
+    std::fill_n(a_ + last, panels_.size(), T(0));
+    if (p_.has(kB)) std::fill_n(b_ + last, panels_.size(), T(0));
+    if (p_.has(kMask)) std::fill_n(mask_ + last, panels_.size(), uint8_t{1});
   }
 
   void Max(int64_t i, int64_t n) {
-    const T* a = Load(kA, i, n, a_);
-    for (int64_t panel = 0; panel < panels_; ++panel) {
-      phases_.max(a + panel * panel_size_, n, i == 0, max_ + panel * plan_.nr);
-    }
+    const T* a = LoadA(i, n);
+    ForEachPanel([&](int64_t panel) {
+      phases_.max(a + panel * panels_.size(), n, i == 0, max_ + panel * plan_.nr);
+    });
   }
 
   void Sum(int64_t i, int64_t n) {
-    const T* a = Load(kA, i, n, a_);
+    const T* a = LoadA(i, n);
     const T* b = Load(kB, i, n, b_);
     T* out = Target(i);
-    for (int64_t panel = 0; panel < panels_; ++panel) {
-      const int64_t at = panel * panel_size_;
-      phases_.sum(a + at, b + at, n, max_ + panel * plan_.nr, i == 0, out + at,
-                  partials_ + panel * partials_size_);
-    }
-    if (p_.op == SoftmaxOp::kSoftmax && !Whole()) Store(i, n);
+    ForEachPanel([&](int64_t panel) {
+      const int64_t at = panel * panels_.size();
+      phases_.sum(a + at, b + at, n, max_ + panel * plan_.nr, i == 0, out + at, Partials(panel));
+    });
+    if (!Whole() && KeepsExponentials()) Store(i, n);
   }
 
   void Apply(int64_t i, int64_t n) {
     T* out = Target(i);
-    const T* a = out;
-    if (p_.op != SoftmaxOp::kSoftmax) {
-      a = Load(kA, i, n, a_);
-    } else if (!Whole()) {
-      a = Load(kOut, i, n, a_);
-    }
+    const T* a = p_.op == SoftmaxOp::kSoftmax ? Exponentials(i, n) : LoadA(i, n);
     const T* b = Load(kB, i, n, b_);
-    for (int64_t panel = 0; panel < panels_; ++panel) {
-      const int64_t at = panel * panel_size_;
+    ForEachPanel([&](int64_t panel) {
+      const int64_t at = panel * panels_.size();
       phases_.apply(a + at, b + at, n, max_ + panel * plan_.nr, totals_ + panel * plan_.nr,
                     out + at);
-    }
+    });
+    if (p_.has(kMask)) Select(i, n, out, T(0), out);
     Store(i, n);
   }
 
-  // Where a phase writes elements from i on: out itself, or over `a`, of which it has the last use.
-  T* Target(int64_t i) const { return in_place_[kOut] ? Address(kOut, pieces_[0], i) : a_; }
+  // Whether softmax's exponentials, which do not fit in scratch, wait in out, as they are.
+  bool KeepsExponentials() const { return p_.op == SoftmaxOp::kSoftmax && p_.out.native(); }
 
-  // Elements [i, i + n) of the axis, in place or packed as [panel][n][nr].
+  // What Sum stored. Where there was no place for it, it is computed a second time, into `a`.
+  const T* Exponentials(int64_t i, int64_t n) {
+    if (Whole()) return Target(i);
+    if (KeepsExponentials()) return Load(kOut, i, n, a_);
+    const T* a = LoadA(i, n);
+    ForEachPanel([&](int64_t panel) {
+      const int64_t at = panel * panels_.size();
+      phases_.sum(a + at, nullptr, n, max_ + panel * plan_.nr, true, a_ + at, Partials(panel));
+    });
+    return a_;
+  }
+
+  // Where a phase writes elements from i on: out itself, or over `a`, of which it has the last use.
+  T* Target(int64_t i) const {
+    return in_place_[kOut] ? p_.out.InPlace() + panels_.Offset(kOut, i) : a_;
+  }
+
+  // Elements [i, i + n) along the axes, in place or packed.
   const T* Load(int array, int64_t i, int64_t n, T* packed) {
-    if (array >= p_.arrays) return packed;
-    if (in_place_[array]) return Address(array, pieces_[0], i);
+    if (!p_.has(array)) return packed;
+    if (in_place_[array]) return p_.sources[array].InPlace() + panels_.Offset(array, i);
     if (loaded_[array]) return packed;
     loaded_[array] = Whole();
-    const Operand<T>& from = p_.operands[array];
-    if (plan_.nr == 1) {
-      Gather(Address(array, pieces_[0], i), from.axis_stride, n, packed);
-      return packed;
-    }
-    ForEachPiece(from, n, [&](const Piece& piece, int64_t k, int64_t rows) {
-      const T* source = Address(array, piece, i + k);
-      T* panel = packed + PanelOffset(piece, k);
-      if (from.inner_stride == 1) {
-        p_.kernels.copy(source, from.axis_stride, rows, piece.count, panel, plan_.nr);
-      } else if (from.axis_stride == 1) {
-        p_.kernels.transpose(source, from.inner_stride, piece.count, rows, panel, plan_.nr);
-      } else {
-        for (int64_t r = 0; r < rows; ++r) {
-          Gather(source + r * from.axis_stride, from.inner_stride, piece.count,
-                 panel + r * plan_.nr);
-        }
-      }
-    });
+    panels_.Load(array, i, n, packed);
     return packed;
+  }
+
+  // x or dy; what is masked is read as -inf.
+  const T* LoadA(int64_t i, int64_t n) {
+    if (!p_.has(kMask)) return Load(kA, i, n, a_);
+    if (loaded_[kA]) return a_;
+    Select(i, n, Load(kA, i, n, a_), -std::numeric_limits<T>::infinity(), a_);
+    loaded_[kA] = Whole();
+    return a_;
+  }
+
+  // to = from where the mask is true, else fill.
+  void Select(int64_t i, int64_t n, const T* from, T fill, T* to) {
+    const uint8_t* mask = mask_;
+    if (in_place_[kMask]) {
+      mask = p_.mask + panels_.Offset(kMask, i);
+    } else if (!loaded_[kMask]) {
+      loaded_[kMask] = Whole();
+      panels_.LoadMask(i, n, mask_);
+    }
+    ForEachPanel([&](int64_t panel) {
+      const int64_t at = panel * panels_.size();
+      p_.kernels.select(mask + at, from + at, n * plan_.nr, fill, to + at);
+    });
   }
 
   // From Target to elements [i, i + n) of out.
   void Store(int64_t i, int64_t n) {
-    const Operand<T>& out = p_.operands[kOut];
-    if (in_place_[kOut]) return;
-    if (plan_.nr == 1) return Scatter(a_, n, Address(kOut, pieces_[0], i), out.axis_stride);
-    ForEachPiece(out, n, [&](const Piece& piece, int64_t k, int64_t rows) {
-      const T* panel = a_ + PanelOffset(piece, k);
-      T* to = Address(kOut, piece, i + k);
-      if (out.inner_stride == 1) {
-        p_.kernels.copy(panel, plan_.nr, rows, piece.count, to, out.axis_stride);
-      } else if (out.axis_stride == 1) {
-        p_.kernels.transpose(panel, plan_.nr, rows, piece.count, to, out.inner_stride);
-      } else {
-        for (int64_t r = 0; r < rows; ++r) {
-          Scatter(panel + r * plan_.nr, piece.count, to + r * out.axis_stride, out.inner_stride);
-        }
-      }
-    });
-  }
-
-  int64_t PanelOffset(const Piece& piece, int64_t k) const {
-    return piece.panel * panel_size_ + piece.lane + k * plan_.nr;
-  }
-
-  // Calls f(piece, k, rows) for n elements of the axis in all pieces of the block: where positions
-  // are neighbours a few elements k … k + rows at a time, so that whole memory pages are used.
-  template <class F>
-  void ForEachPiece(const Operand<T>& operand, int64_t n, const F& f) const {
-    const int64_t step = operand.inner_stride == 1 ? 16 : n;
-    for (int64_t k = 0; k < n; k += step) {
-      for (int64_t j = 0; j < piece_count_; ++j) f(pieces_[j], k, std::min(step, n - k));
-    }
+    if (!in_place_[kOut]) panels_.Store(a_, i, n);
   }
 
   const Problem<T>& p_;
   const Plan& plan_;
   const SoftmaxPhases<T>& phases_;
-  const int64_t panel_size_, partials_size_;
-  bool in_place_[Positions::kMaxArrays], loaded_[Positions::kMaxArrays];
-  int64_t panels_ = 0, piece_count_ = 0;
+  Panels<T> panels_;
+  bool in_place_[kMaxArrays], loaded_[kMaxArrays];
   // Scratch.
   T *a_, *b_;  // [panel][chunk][nr]
-  T* partials_;
-  T *max_, *totals_;
-  Piece* pieces_;
+  uint8_t* mask_;
+  T *partials_, *max_, *totals_;
 };
 
 template <class T>
-void Run(SoftmaxOp op, const TensorView& a, const TensorView& b, int axis, const TensorView& out) {
-  const int arrays = IsBackward(op) ? 3 : 2;
-  const TensorView* const views[] = {&out, &a, &b};
-  Problem<T> problem{op,
-                     SoftmaxKernelsFor<T>(ActiveTarget()),
-                     a.shape[axis],
-                     Positions(views, arrays, axis),
-                     {},
-                     arrays};
-  if (problem.n == 0 || problem.positions.count() == 0) return;
-  for (int i = 0; i < arrays; ++i) {
-    // A stride that is never taken counts as contiguous.
-    const int64_t axis_stride = problem.n == 1 ? 1 : views[i]->strides[axis];
-    problem.operands[i] = {Data<T>(*views[i]), axis_stride, problem.positions.inner_stride(i)};
-  }
+void Run(SoftmaxOp op, const Views& views, const ReducedAxes& reduced) {
+  const Problem<T> problem(op, views, reduced);
   const Plan plan = PlanFor(problem);
   const Work work{plan.tasks.count, plan.total_ns, Block<T>::ScratchBytes(problem, plan)};
   ParallelFor(work, [&](int64_t task, Scratch scratch) {
@@ -340,32 +214,59 @@ void Run(SoftmaxOp op, const TensorView& a, const TensorView& b, int axis, const
   });
 }
 
-void Dispatch(SoftmaxOp op, const TensorView& a, const TensorView& b, int axis,
-              const TensorView& out) {
-  const char* const name = kNames[static_cast<int>(op)];
-  if (axis < -a.rank || axis >= a.rank) {
-    Fail(name, ": axis ", axis, " is out of bounds for shape ", ToString(a.sizes()));
-  }
-  CheckView(name, "out", out, a.dtype, a.sizes());
-  axis = axis < 0 ? axis + a.rank : axis;
-  switch (a.dtype) {
-    case DType::kFloat32:
-      return Run<float>(op, a, b, axis, out);
-    case DType::kFloat64:
-      return Run<double>(op, a, b, axis, out);
-    default:
-      FailDType(name, ": dtype is ", ToString(a.dtype), ", expected float32 or float64");
-  }
+void Dispatch(SoftmaxOp op, const Views& views, const ReducedAxes& reduced) {
+  if (reduced.length() == 0 || reduced.positions() == 0) return;
+  DispatchFloat(views[kOut]->dtype, [&](auto zero) { Run<decltype(zero)>(op, views, reduced); });
 }
 
-void DispatchBackward(SoftmaxOp op, const TensorView& dy, const TensorView& y, int axis,
-                      const TensorView& out) {
-  const char* const name = kNames[static_cast<int>(op)];
-  CheckView(name, "y", y, dy.dtype, SoftmaxBackwardShape(name, dy.sizes(), y.sizes()));
-  Dispatch(op, dy, y, axis, out);
+// An op whose result has the shape of its operands, which are a, b if it is there, and the mask.
+void Elementwise(SoftmaxOp op, const char* name, const Axes& axes, const Views& views,
+                 const char* a_name) {
+  const TensorView &out = *views[kOut], &a = *views[kA];
+  const ReducedAxes reduced(name, a.sizes(), axes);
+  CheckView(name, "out", out, out.dtype, a.sizes());
+  CheckComputable(name, out, a_name, a);
+  if (views[kB] != nullptr) CheckComputable(name, out, "y", *views[kB]);
+  Dispatch(op, views, reduced);
+}
+
+void Backward(SoftmaxOp op, const char* name, const TensorView& dy, const TensorView& y,
+              const Axes& axes, const TensorView& out) {
+  SoftmaxBackwardShape(name, dy.sizes(), y.sizes());
+  Elementwise(op, name, axes, {&out, &dy, &y}, "dy");
+}
+
+// `mask` in x's shape, with strides of 0 where it is broadcast.
+TensorView BroadcastMask(const TensorView& mask, const TensorView& x) {
+  CheckView("softmax", "mask", mask, DType::kBool, mask.sizes());
+  TensorView all = x;
+  all.data = mask.data;
+  all.dtype = mask.dtype;
+  const int missing = x.rank - mask.rank;
+  bool fits = missing >= 0;
+  for (int a = 0; a < x.rank && fits; ++a) {
+    const bool broadcast = a < missing || mask.shape[a - missing] == 1;
+    fits = broadcast || mask.shape[a - missing] == x.shape[a];
+    all.strides[a] = broadcast ? 0 : mask.strides[a - missing];
+  }
+  if (!fits) {
+    Fail("softmax: mask has shape ", ToString(mask.sizes()), ", which does not broadcast to x's ",
+         ToString(x.sizes()));
+  }
+  return all;
 }
 
 }  // namespace
+
+void Softmax(const TensorView& x, const Axes& axes, const TensorView* mask, const TensorView& out) {
+  const TensorView all = mask != nullptr ? BroadcastMask(*mask, x) : TensorView();
+  Elementwise(SoftmaxOp::kSoftmax, "softmax", axes,
+              {&out, &x, nullptr, mask != nullptr ? &all : nullptr}, "x");
+}
+
+void LogSoftmax(const TensorView& x, const Axes& axes, const TensorView& out) {
+  Elementwise(SoftmaxOp::kLogSoftmax, "log_softmax", axes, {&out, &x}, "x");
+}
 
 Shape SoftmaxBackwardShape(const char* op, const Shape& dy, const Shape& y) {
   if (dy != y) {
@@ -374,21 +275,44 @@ Shape SoftmaxBackwardShape(const char* op, const Shape& dy, const Shape& y) {
   return dy;
 }
 
-void Softmax(const TensorView& x, int axis, const TensorView& out) {
-  Dispatch(SoftmaxOp::kSoftmax, x, x, axis, out);
+void SoftmaxBackward(const TensorView& dy, const TensorView& y, const Axes& axes,
+                     const TensorView& out) {
+  Backward(SoftmaxOp::kSoftmaxBackward, "softmax_backward", dy, y, axes, out);
 }
 
-void LogSoftmax(const TensorView& x, int axis, const TensorView& out) {
-  Dispatch(SoftmaxOp::kLogSoftmax, x, x, axis, out);
-}
-
-void SoftmaxBackward(const TensorView& dy, const TensorView& y, int axis, const TensorView& out) {
-  DispatchBackward(SoftmaxOp::kSoftmaxBackward, dy, y, axis, out);
-}
-
-void LogSoftmaxBackward(const TensorView& dy, const TensorView& y, int axis,
+void LogSoftmaxBackward(const TensorView& dy, const TensorView& y, const Axes& axes,
                         const TensorView& out) {
-  DispatchBackward(SoftmaxOp::kLogSoftmaxBackward, dy, y, axis, out);
+  Backward(SoftmaxOp::kLogSoftmaxBackward, "log_softmax_backward", dy, y, axes, out);
+}
+
+Shape LogSumExpShape(const Shape& x, const Axes& axes, bool keepdims) {
+  const ReducedAxes reduced("logsumexp", x, axes);
+  Shape shape;
+  for (int a = 0; a < static_cast<int>(x.size()); ++a) {
+    if (!reduced.contains(a)) shape.push_back(x[a]);
+    if (reduced.contains(a) && keepdims) shape.push_back(1);
+  }
+  return shape;
+}
+
+void LogSumExp(const TensorView& x, const Axes& axes, bool keepdims, const TensorView& out) {
+  constexpr const char* kName = "logsumexp";
+  CheckView(kName, "out", out, out.dtype, LogSumExpShape(x.sizes(), axes, keepdims));
+  CheckComputable(kName, out, "x", x);
+  const ReducedAxes reduced(kName, x.sizes(), axes);
+  const TensorView results = AtPositions(out, x, reduced, keepdims);
+  if (reduced.length() > 0) {
+    return Dispatch(SoftmaxOp::kLogSumExp, {&results, &x}, reduced);
+  }
+  // A sum over nothing is 0, as is one over a single exp(-inf).
+  const float log_of_zero = -std::numeric_limits<float>::infinity();
+  TensorView nothing(&log_of_zero, {});
+  nothing.rank = x.rank;
+  for (int a = 0; a < x.rank; ++a) {
+    nothing.shape[a] = reduced.contains(a) ? 1 : x.shape[a];
+    nothing.strides[a] = 0;
+  }
+  Dispatch(SoftmaxOp::kLogSumExp, {&results, &nothing}, ReducedAxes(kName, nothing.sizes(), axes));
 }
 
 }  // namespace lanewise

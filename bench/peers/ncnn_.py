@@ -1,0 +1,56 @@
+"""ncnn: a net of one layer in float32, whose filters it transforms when they are loaded."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import ncnn
+import numpy as np
+from cases import Case, Data
+
+from . import Prepared
+from .lanewise_ import planes
+
+# ncnn's text form of a net: magic number, counts of layers and blobs, then a layer a line, as
+# kind, name, numbers of inputs and outputs, their names, and key=value parameters.
+NET = """7767517
+2 2
+Input            input 0 1 x
+{kind} conv  1 1 x y 0={k} 1={window} 3={stride} 4={pad} 6={weights} 7={groups}
+"""
+
+
+def conv(case: Case, data: Data, variant: str) -> Prepared | None:
+    x, w, (stride, pad, groups) = planes(data["x"]), data["w"], case.options.values()
+    if len(x) > 1:
+        return None  # it knows no batches
+    net = ncnn.Net()
+    options = net.opt
+    options.num_threads = int(os.environ["OMP_NUM_THREADS"])
+    for narrow in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_packed", "bf16_storage"):
+        setattr(options, f"use_{narrow}", False)
+    kind = "Convolution" if groups == 1 else "ConvolutionDepthWise"
+    k, window = w.shape[3], w.shape[0]
+    net.load_param_mem(
+        NET.format(
+            kind=kind, k=k, window=window, stride=stride, pad=pad, weights=w.size, groups=groups
+        )
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights"  # a tag, 0 for float32, and K, C/groups, R, S
+        path.write_bytes(bytes(4) + np.ascontiguousarray(w.transpose(3, 2, 0, 1)).tobytes())
+        net.load_model(str(path))
+    image = ncnn.Mat(x[0]).clone()
+
+    def call() -> ncnn.Mat:
+        extractor = net.create_extractor()
+        extractor.input("x", image)
+        return extractor.extract("y")[1]
+
+    return call, lambda y: np.array(y).transpose(1, 2, 0)[None]
+
+
+def version() -> str:
+    return ncnn.__version__

@@ -1,0 +1,45 @@
+#include "ops/distance/arguments.h"
+
+#include <algorithm>
+
+#include "runtime/error.h"
+
+namespace lanewise::distance {
+
+Shape BroadcastLeadingAxes(const char* op, const Shape& x, const Shape& y, int inner) {
+  const auto fail = [&](const char* what) {
+    Fail(op, ": ", what, ": x has shape ", ToString(x), " and y has shape ", ToString(y));
+  };
+  const size_t fewest = static_cast<size_t>(inner);
+  if (std::min(x.size(), y.size()) < fewest) {
+    fail(inner == 2 ? "x and y need at least 2 axes (…, rows, coordinates)"
+                    : "x and y need at least 1 axis (…, coordinates)");
+  }
+  if (x.back() != y.back()) fail("x and y need the same number of coordinates (last axis)");
+  Shape shape(std::max(x.size(), y.size()) - fewest);
+  for (size_t back = 1; back <= shape.size(); ++back) {
+    const size_t from_end = back + fewest;
+    const int64_t a = from_end <= x.size() ? x[x.size() - from_end] : 1;
+    const int64_t b = from_end <= y.size() ? y[y.size() - from_end] : 1;
+    if (a != b && a != 1 && b != 1) fail("leading axes do not broadcast");
+    shape[shape.size() - back] = a == 1 ? b : a;
+  }
+  return shape;
+}
+
+void CheckArguments(const char* op, const TensorView& x, const TensorView& y, const Shape& shape,
+                    const TensorView& out) {
+  if (!IsFloat(out.dtype)) {
+    FailDType(op, ": out has dtype ", ToString(out.dtype), ", expected a floating-point type");
+  }
+  CheckView(op, "out", out, out.dtype, shape);
+  const auto check = [&](const char* name, DType dtype) {
+    if (CanCast(dtype, out.dtype)) return;
+    FailDType(op, ": ", name, " has dtype ", ToString(dtype), ", which out's dtype ",
+              ToString(out.dtype), " does not hold exactly");
+  };
+  check("x", x.dtype);
+  check("y", y.dtype);
+}
+
+}  // namespace lanewise::distance

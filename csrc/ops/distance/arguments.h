@@ -1,0 +1,28 @@
+// Shapes and element types that the distances take.
+#ifndef LANEWISE_OPS_DISTANCE_ARGUMENTS_H_
+#define LANEWISE_OPS_DISTANCE_ARGUMENTS_H_
+
+#include "lanewise/distance.h"
+#include "ops/distance/metric.h"
+#include "runtime/dtype.h"
+
+namespace lanewise::distance {
+
+// The shape that the axes of x and y before the last `inner` broadcast to. Throws, in the name of
+// `op`, where they do not, where x or y has fewer axes, or where their last axes differ.
+Shape BroadcastLeadingAxes(const char* op, const Shape& x, const Shape& y, int inner);
+
+// Throws unless out has `shape` and a floating-point type to which x and y convert exactly.
+void CheckArguments(const char* op, const TensorView& x, const TensorView& y, const Shape& shape,
+                    const TensorView& out);
+
+// f(T()) with the type T that a recipe's sums have for results of `dtype`.
+template <class F>
+void DispatchSums(const Recipe& recipe, DType dtype, const F& f) {
+  if (recipe.in_double) return f(double());
+  DispatchFloat(dtype, f);
+}
+
+}  // namespace lanewise::distance
+
+#endif  // LANEWISE_OPS_DISTANCE_ARGUMENTS_H_
