@@ -44,8 +44,10 @@ Plan Plan::For(int64_t batch, int64_t m, int64_t n, int64_t d, const Recipe& rec
   const double total_ns =
       double(batch) * double(m) * double(n) * (recipe.term_ns * double(d) + 0.3);
   const int64_t threads = ThreadsFor(total_ns);
-  const Split columns(n, nr, at_most_columns);
-  // Enough tasks to keep the threads level, but at least 512 rows to amortise the packing.
+  // Two tasks for each thread, as far as 256 columns amortise the packing of the rows.
+  const int64_t pieces = threads == 1 ? 1 : CeilDiv(2 * threads, batch);
+  const Split columns(n, nr, at_most_columns, std::max<int64_t>(1, std::min(pieces, n / 256)));
+  // Enough tasks to keep the threads level, but at least 512 rows to amortise that of the panels.
   const int64_t chunks =
       threads == 1 ? 1 : CeilDiv(8 * threads, std::max<int64_t>(1, batch * columns.count));
   const Split rows(m, mr, m, std::max<int64_t>(1, std::min(chunks, m / 512)));
