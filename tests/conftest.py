@@ -26,6 +26,7 @@ def _default_settings():
     with threadpoolctl.threadpool_limits(3, user_api="openmp"):
         lw.set_simd_target(None)
         lw.set_num_threads(3)
+        lw.set_conv_algorithm("auto")
         yield
 
 

@@ -12,6 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tolerance import assert_within, gamma, tiny, u
 
+
+@pytest.fixture(autouse=True)
+def _ordered_sums():
+    lw.set_conv_algorithm("direct")
+
+
 ACTIVATIONS = [None, "relu", "relu6", "silu", "gelu", "leaky_relu", "sigmoid", "tanh"]
 BORDERS = ["reflect", "symmetric", "edge", "wrap"]
 TO_NCHW, TO_OIHW = (0, 3, 1, 2), (3, 2, 0, 1)

@@ -10,6 +10,12 @@ from hypothesis import strategies as st
 from test_conv2d import TO_NCHW, TO_OIHW, convolutions, same_everywhere
 from tolerance import assert_within, gamma, tiny, u
 
+
+@pytest.fixture(autouse=True)
+def _ordered_sums():
+    lw.set_conv_algorithm("direct")
+
+
 NARROW = [np.float16, ml_dtypes.bfloat16]
 INTEGERS = [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64]
 

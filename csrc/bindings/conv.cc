@@ -48,17 +48,23 @@ void BindConv(py::module_& m) {
       .value("SIGMOID", Activation::kSigmoid)
       .value("TANH", Activation::kTanh);
 
+  py::enum_<ConvAlgorithm>(m, "ConvAlgorithm")
+      .value("AUTO", ConvAlgorithm::kAuto)
+      .value("DIRECT", ConvAlgorithm::kDirect)
+      .value("WINOGRAD", ConvAlgorithm::kWinograd);
+
   py::class_<Conv2dOptions>(m, "Conv2dOptions")
       .def(py::init([](PerAxis<int64_t> stride, PerAxis<int64_t> dilation, PaddingRule rule,
                        PerAxis<int64_t> before, PerAxis<int64_t> after, int64_t groups,
-                       Layout layout, Activation activation, PadMode pad_mode, bool flip) {
+                       Layout layout, Activation activation, PadMode pad_mode, bool flip,
+                       ConvAlgorithm algorithm) {
              return Conv2dOptions{stride,   dilation, {rule, before, after},
                                   groups,   layout,   activation,
-                                  pad_mode, flip};
+                                  pad_mode, flip,     algorithm};
            }),
            py::arg("stride"), py::arg("dilation"), py::arg("rule"), py::arg("before"),
            py::arg("after"), py::arg("groups"), py::arg("layout"), py::arg("activation"),
-           py::arg("pad_mode"), py::arg("flip"));
+           py::arg("pad_mode"), py::arg("flip"), py::arg("algorithm"));
 
   py::class_<ConvTranspose2dOptions>(m, "ConvTranspose2dOptions")
       .def(py::init([](PerAxis<int64_t> stride, PerAxis<int64_t> dilation, PaddingRule rule,
@@ -69,6 +75,15 @@ void BindConv(py::module_& m) {
            }),
            py::arg("stride"), py::arg("dilation"), py::arg("rule"), py::arg("before"),
            py::arg("after"), py::arg("output_padding"), py::arg("groups"), py::arg("layout"));
+
+  m.def(
+      "conv2d_choice",
+      [](const Shape& x, const Shape& w, const py::array& result, const Conv2dOptions& options) {
+        const ConvChoice choice = Conv2dChoice(x, w, DTypeOfArray(result), options);
+        return py::make_tuple(choice.name, choice.reason);
+      },
+      py::arg("x"), py::arg("w"), py::arg("result").noconvert(), py::arg("options"));
+  m.def("set_conv_algorithm", &SetConvAlgorithm, py::arg("name"));
 
   Define<Conv2dOptions>(m, "conv2d", &Conv2dShape, &Conv2d);
   Define<Conv2dOptions>(m, "conv1d", &Conv1dShape, &Conv1d);

@@ -63,9 +63,7 @@ template <class T>
 const ConvKernels<T>& ConvKernelsFor(SimdTarget target) {
   LANEWISE_SELECT(target, kConv<T>)
 }
-const WinogradKernels& WinogradKernelsFor(SimdTarget target) {
-  LANEWISE_SELECT(target, kWinograd)
-}
+const WinogradKernels& WinogradKernelsFor(SimdTarget target) { LANEWISE_SELECT(target, kWinograd) }
 
 template const ConvKernels<float>& ConvKernelsFor(SimdTarget);
 template const ConvKernels<double>& ConvKernelsFor(SimdTarget);

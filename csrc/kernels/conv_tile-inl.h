@@ -38,7 +38,8 @@ HWY_INLINE V MultiplyAdd(V a, V b, V c) {
   }
 }
 
-template <class T, size_t MR, size_t NV>
+// With `kChain` the sums in memory are the chain's beginning, else they are added at its end.
+template <class T, size_t MR, size_t NV, bool kChain>
 void ConvTile(const T* const* rows, size_t row_stride, size_t segments, size_t depth,
               const T* HWY_RESTRICT panel, bool first, T* HWY_RESTRICT sums) {
   const hn::ScalableTag<T> d;
@@ -47,7 +48,7 @@ void ConvTile(const T* const* rows, size_t row_stride, size_t segments, size_t d
   V sum[MR][NV];
   for (size_t i = 0; i < MR; ++i) {
     for (size_t v = 0; v < NV; ++v) {
-      sum[i][v] = first ? hn::Zero(d) : hn::Load(d, sums + i * nr + v * lanes);
+      sum[i][v] = first || !kChain ? hn::Zero(d) : hn::Load(d, sums + i * nr + v * lanes);
     }
   }
   for (size_t s = 0; s < segments; ++s, rows += row_stride) {
@@ -63,25 +64,28 @@ void ConvTile(const T* const* rows, size_t row_stride, size_t segments, size_t d
     }
   }
   for (size_t i = 0; i < MR; ++i) {
-    for (size_t v = 0; v < NV; ++v) hn::Store(sum[i][v], d, sums + i * nr + v * lanes);
+    for (size_t v = 0; v < NV; ++v) {
+      T* const to = sums + i * nr + v * lanes;
+      hn::Store(first || kChain ? sum[i][v] : hn::Add(hn::Load(d, to), sum[i][v]), d, to);
+    }
   }
 }
 
 template <class T>
-using ConvTileFunction = decltype(&ConvTile<T, 1, 1>);
+using ConvTileFunction = decltype(&ConvTile<T, 1, 1, true>);
 
-// kConvTiles<T, NV>[MR - 1]
-template <class T, size_t NV, size_t... I>
+// kConvTiles<T, NV, kChain>[MR - 1]
+template <class T, size_t NV, bool kChain, size_t... I>
 constexpr std::array<ConvTileFunction<T>, sizeof...(I)> ConvTiles(std::index_sequence<I...>) {
-  return {ConvTile<T, I + 1, NV>...};
+  return {ConvTile<T, I + 1, NV, kChain>...};
 }
-template <class T, size_t NV>
-constexpr auto kConvTiles = ConvTiles<T, NV>(std::make_index_sequence<kConvMR>());
+template <class T, size_t NV, bool kChain>
+constexpr auto kConvTiles = ConvTiles<T, NV, kChain>(std::make_index_sequence<kConvMR>());
 
 template <class T>
 void ConvAccumulate(const T* const* rows, size_t row_stride, size_t count, size_t segments,
                     size_t depth, const T* panel, bool half, bool first, T* sums) {
-  const auto tile = half ? kConvTiles<T, 1>[count - 1] : kConvTiles<T, 2>[count - 1];
+  const auto tile = half ? kConvTiles<T, 1, true>[count - 1] : kConvTiles<T, 2, true>[count - 1];
   tile(rows, row_stride, segments, depth, panel, first, sums);
 }
 

@@ -15,6 +15,7 @@
 #include "hwy/highway.h"
 #include "kernels/kernels.h"
 #include "kernels/math-inl.h"
+#include "kernels/transpose-inl.h"
 #include "kernels/vector-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -383,51 +384,6 @@ void CopyBlock(const T* from, size_t from_stride, size_t rows, size_t columns, T
     for (; c + lanes < columns; c += lanes) hn::StoreU(hn::LoadU(d, from + c), d, to + c);
     c = columns - lanes;
     hn::StoreU(hn::LoadU(d, from + c), d, to + c);
-  }
-}
-
-// The transpose of a square of 16-byte rows.
-HWY_INLINE void TransposeSquare(const float* from, size_t from_stride, float* to,
-                                size_t to_stride) {
-  const hn::FixedTag<float, 4> d;
-  const hn::FixedTag<double, 2> pairs;
-  const auto r0 = hn::LoadU(d, from), r1 = hn::LoadU(d, from + from_stride);
-  const auto r2 = hn::LoadU(d, from + 2 * from_stride), r3 = hn::LoadU(d, from + 3 * from_stride);
-  const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, r0, r1));
-  const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d, r2, r3));
-  const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, r0, r1));
-  const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, r2, r3));
-  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23)), d, to);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23)), d, to + to_stride);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, high01, high23)), d, to + 2 * to_stride);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23)), d, to + 3 * to_stride);
-}
-
-HWY_INLINE void TransposeSquare(const double* from, size_t from_stride, double* to,
-                                size_t to_stride) {
-  const hn::FixedTag<double, 2> d;
-  const auto r0 = hn::LoadU(d, from), r1 = hn::LoadU(d, from + from_stride);
-  hn::StoreU(hn::InterleaveLower(d, r0, r1), d, to);
-  hn::StoreU(hn::InterleaveUpper(d, r0, r1), d, to + to_stride);
-}
-
-// In squares; the last ones overlap those before them.
-template <class T>
-void TransposeBlock(const T* from, size_t from_stride, size_t rows, size_t columns, T* to,
-                    size_t to_stride) {
-  constexpr size_t kSide = 16 / sizeof(T);
-  if (rows < kSide || columns < kSide) {
-    for (size_t r = 0; r < rows; ++r) {
-      for (size_t c = 0; c < columns; ++c) to[c * to_stride + r] = from[r * from_stride + c];
-    }
-    return;
-  }
-  for (size_t row = 0; row < rows; row += kSide) {
-    const size_t r = std::min(row, rows - kSide);
-    for (size_t column = 0; column < columns; column += kSide) {
-      const size_t c = std::min(column, columns - kSide);
-      TransposeSquare(from + r * from_stride + c, from_stride, to + c * to_stride + r, to_stride);
-    }
   }
 }
 

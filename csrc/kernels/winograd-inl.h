@@ -22,7 +22,9 @@
 
 #include "hwy/highway.h"
 #include "kernels/activation-inl.h"
+#include "kernels/conv_tile-inl.h"
 #include "kernels/kernels.h"
+#include "kernels/transpose-inl.h"
 #include "kernels/vector-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -171,13 +173,20 @@ inline void WinogradFilter(const float* taps, size_t tap_step, size_t n, float* 
   }
 }
 
+inline void WinogradMultiply(const float* const* rows, size_t count, size_t depth,
+                             const float* panel, bool first, float* sums) {
+  kConvTiles<float, 2, false>[count - 1](rows, 0, 1, depth, panel, first, sums);
+}
+
 constexpr WinogradKernels kWinograd{
     WinogradInput,
+    WinogradMultiply,
     {WinogradOutput<Activation::kNone>, WinogradOutput<Activation::kRelu>,
      WinogradOutput<Activation::kRelu6>, WinogradOutput<Activation::kSilu>,
      WinogradOutput<Activation::kGelu>, WinogradOutput<Activation::kLeakyRelu>,
      WinogradOutput<Activation::kSigmoid>, WinogradOutput<Activation::kTanh>},
-    WinogradFilter};
+    WinogradFilter,
+    TransposeBlock<float>};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace lanewise

@@ -3,7 +3,7 @@
 from . import _pending
 from ._core import __version__
 from ._runtime import config, get_num_threads, set_num_threads, set_simd_target, show_config
-from .conv import conv1d, conv2d, conv_transpose2d
+from .conv import conv1d, conv2d, conv2d_algorithm, conv_transpose2d, set_conv_algorithm
 from .distance import paired_distances, pairwise_distances
 from .pool import (
     avg_pool1d,
@@ -31,6 +31,7 @@ __all__ = [
     "config",
     "conv1d",
     "conv2d",
+    "conv2d_algorithm",
     "conv_transpose2d",
     "get_num_threads",
     "global_avg_pool2d",
@@ -44,6 +45,7 @@ __all__ = [
     "min_pool2d",
     "paired_distances",
     "pairwise_distances",
+    "set_conv_algorithm",
     "set_num_threads",
     "set_simd_target",
     "show_config",

@@ -1,6 +1,7 @@
 """Signatures of the C++ extension; csrc/bindings/ holds their other half."""
 
 import enum
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,11 @@ class Activation(enum.Enum):
     SIGMOID = ...
     TANH = ...
 
+class ConvAlgorithm(enum.Enum):
+    AUTO = ...
+    DIRECT = ...
+    WINOGRAD = ...
+
 class Conv2dOptions:
     def __init__(
         self,
@@ -66,6 +72,7 @@ class Conv2dOptions:
         activation: Activation,
         pad_mode: PadMode,
         flip: bool,
+        algorithm: ConvAlgorithm,
     ) -> None: ...
 
 class ConvTranspose2dOptions:
@@ -81,6 +88,10 @@ class ConvTranspose2dOptions:
         layout: Layout,
     ) -> None: ...
 
+def conv2d_choice(
+    x: Sequence[int], w: Sequence[int], result: _Array, options: Conv2dOptions
+) -> tuple[str, str]: ...
+def set_conv_algorithm(name: str) -> None: ...
 def conv2d_shape(x: _Array, w: _Array, options: Conv2dOptions) -> tuple[int, ...]: ...
 def conv2d(
     x: _Array, w: _Array, bias: _Array | None, options: Conv2dOptions, out: _Array

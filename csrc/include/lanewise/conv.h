@@ -3,6 +3,8 @@
 #ifndef LANEWISE_CONV_H_
 #define LANEWISE_CONV_H_
 
+#include <string>
+
 #include "lanewise/error.h"
 #include "lanewise/tensor.h"
 #include "lanewise/window.h"
@@ -23,6 +25,13 @@ enum class Activation : uint8_t {
 /// The number of activations.
 constexpr int kActivations = 8;
 
+/// How a convolution is computed.
+enum class ConvAlgorithm : uint8_t {
+  kAuto,      ///< what is fastest for the shape of one image, unless SetConvAlgorithm("direct")
+  kDirect,    ///< one chain of multiply-adds for each output, in the order (r, s, c)
+  kWinograd,  ///< F(4×4, 3×3): 3×3 filters of stride 1 into float32, by a quarter of the products
+};
+
 /// The options of Conv2d and Conv1d.
 struct Conv2dOptions {
   PerAxis<int64_t> stride{1, 1};              ///< pixels from one output to the next
@@ -33,6 +42,7 @@ struct Conv2dOptions {
   Activation activation = Activation::kNone;  ///< applied after the bias
   PadMode pad_mode = PadMode::kConstant;      ///< what the padding holds
   bool flip = false;  ///< the mathematical convolution: w's taps in reverse order
+  ConvAlgorithm algorithm = ConvAlgorithm::kAuto;  ///< what sums are computed by
 };
 
 /// The shape of Conv2d's result.
@@ -53,8 +63,14 @@ Shape Conv2dShape(const Shape& x, const Shape& w, const Conv2dOptions& options);
 ///                                                      · w[r, s, c, k])
 ///
 /// Pixels outside the image are what pad_mode says; c runs over the input channels of k's group.
-/// Each layout gives the same bits. The sum is one chain of multiply-adds in the order (r, s, c),
-/// so that integer-valued data whose sums fit in the mantissa is exact.
+/// Each layout gives the same bits. By the direct algorithm the sum is one chain of multiply-adds
+/// in the order (r, s, c), so that integer-valued data whose sums fit in the mantissa is exact. By
+/// Winograd's, an output is off by at most
+///
+///     158·(C + 20)·eps/2 · max|x in the tile of 6×6 pixels| · Σ|w|
+///
+/// (C input channels per group; by about 5e-6 of the outputs' size on random data), and an infinity
+/// or NaN reaches just the outputs whose windows hold it: such tiles are computed directly.
 ///
 /// The type of `out` says what is computed: float16, bfloat16 and float32 in float32, rounded once;
 /// float64 in itself; integers modulo 2^bits. x and w may each have any type that NumPy casts to it
@@ -68,6 +84,26 @@ Shape Conv2dShape(const Shape& x, const Shape& w, const Conv2dOptions& options);
 /// scratch of at most 2·L2, kept for the thread's next call. Thread-safe.
 void Conv2d(const TensorView& x, const TensorView& w, const TensorView* bias,
             const Conv2dOptions& options, const TensorView& out);
+
+/// What Conv2d would do for one image, and why.
+struct ConvChoice {
+  std::string name;    ///< "direct", "depthwise" (the same sum) or "winograd"
+  std::string reason;  ///< one sentence
+};
+
+/// The choice for x and w of these shapes and a result of this type. Only the shape of one image,
+/// the type and the options decide, so that results depend on neither batch nor threads.
+///
+/// @throws std::invalid_argument as Conv2dShape does, and where options.algorithm asks for what
+/// does
+///     not apply.
+ConvChoice Conv2dChoice(const Shape& x, const Shape& w, DType dtype, const Conv2dOptions& options);
+
+/// What kAuto means in this process: "auto", or "direct" for the ordered sum everywhere. The
+/// default is the environment variable LANEWISE_CONV, else "auto". Thread-safe.
+///
+/// @throws std::invalid_argument for any other name.
+void SetConvAlgorithm(const std::string& name);
 
 /// The shape of Conv1d's result: x (N, W, C) or (N, C, W), w (S, C/groups, K) or (K, C/groups, S),
 /// out (N, OW, K) or (N, K, OW). Of options that are given per axis, the second, the width's,

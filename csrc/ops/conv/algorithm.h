@@ -1,15 +1,25 @@
-// The choice of a convolution's algorithm.
+// The choice of a convolution's method.
 #ifndef LANEWISE_OPS_CONV_ALGORITHM_H_
 #define LANEWISE_OPS_CONV_ALGORITHM_H_
 
+#include "lanewise/conv.h"
 #include "ops/conv/problem.h"
 
 namespace lanewise {
 
-enum class ConvAlgorithm : uint8_t { kDirect, kDepthwise };
+struct ConvDecision {
+  ConvMethod method;
+  const char* reason;
+};
 
-// A function of the shape of one image only, so that results depend on neither batch nor threads.
-ConvAlgorithm ChooseConvAlgorithm(const ConvShape& shape);
+// A function of the shape of one image, the result's type and what was asked for, so that results
+// depend on neither batch nor threads. Throws std::invalid_argument, in the name of `op`, for
+// kWinograd where it does not apply.
+ConvDecision ChooseConvMethod(const char* op, const ConvShape& shape, DType result,
+                              ConvAlgorithm asked);
+
+// What kAuto stands for in this process: kAuto itself, or kDirect.
+ConvAlgorithm ProcessConvAlgorithm();
 
 }  // namespace lanewise
 

@@ -1,6 +1,7 @@
 // conv2d and conv1d: validation, and the way from views in either layout to a ConvProblem.
 #include <algorithm>
 
+#include "ops/conv/algorithm.h"
 #include "ops/conv/form.h"
 #include "ops/conv/problem.h"
 #include "runtime/error.h"
@@ -44,6 +45,13 @@ Shape OutputShape(const ConvForm& form, const Shape& x, const ConvShape& shape, 
   return ResultShape(form, x, layout, shape.h.out, shape.w.out, shape.filters());
 }
 
+ConvDecision Choose(const ConvForm& form, const ConvShape& shape, DType result,
+                    const Conv2dOptions& options) {
+  const ConvAlgorithm asked =
+      options.algorithm == ConvAlgorithm::kAuto ? ProcessConvAlgorithm() : options.algorithm;
+  return ChooseConvMethod(form.op, shape, result, asked);
+}
+
 // Distances between the taps of w, which `flip` reverses, and the offset of the first.
 FilterStrides FilterStridesOf(const TensorView& w, const FilterAxes& axes, const ConvShape& shape,
                               bool flip, int64_t* first) {
@@ -60,8 +68,9 @@ FilterStrides FilterStridesOf(const TensorView& w, const FilterAxes& axes, const
 }
 
 template <class T>
-void Run(const ConvForm& form, const ConvShape& shape, const TensorView& x, const TensorView& w,
-         const TensorView* bias, const Conv2dOptions& options, const TensorView& out) {
+void Run(const ConvForm& form, const ConvShape& shape, ConvMethod method, const TensorView& x,
+         const TensorView& w, const TensorView* bias, const Conv2dOptions& options,
+         const TensorView& out) {
   const ImageAxes x_axes(form, x.rank, options.layout);
   const FilterAxes w_axes(form, w.rank, options.layout);
   const int64_t batch = SizeOf(x.sizes(), x_axes.n);
@@ -85,7 +94,7 @@ void Run(const ConvForm& form, const ConvShape& shape, const TensorView& x, cons
                              real ? nullptr : ClampFor(out.dtype, options.activation),
                              Sink<T>(out),
                              StridesOf(out, x_axes)};
-  if (!banks) return RunConv(whole);
+  if (!banks) return RunConv(whole, method);
   const int64_t bytes = shape.filters() * shape.terms() * int64_t{sizeof(T)};
   const int64_t at_a_time = std::max<int64_t>(1, kBankBytes / std::max<int64_t>(1, bytes));
   for (int64_t image = 0; image < batch; image += at_a_time) {
@@ -95,7 +104,7 @@ void Run(const ConvForm& form, const ConvShape& shape, const TensorView& x, cons
     part.filter = whole.filter + image * whole.filter_strides.n;
     part.bias = whole.bias + image * whole.bias_stride;
     part.out = whole.out + image * whole.out_strides.n;
-    RunConv(part);
+    RunConv(part, method);
   }
 }
 
@@ -113,9 +122,11 @@ void Conv(const ConvForm& form, const TensorView& x, const TensorView& w, const 
     FailDType(form.op, ": of the activations only relu and relu6 apply to integers; the result's ",
               "dtype is ", ToString(out.dtype));
   }
+  const ConvDecision choice = Choose(form, shape, out.dtype, options);
   if (std::count(out.shape, out.shape + out.rank, 0) > 0) return;
-  Dispatch(out.dtype,
-           [&](auto zero) { Run<decltype(zero)>(form, shape, x, w, bias, options, out); });
+  Dispatch(out.dtype, [&](auto zero) {
+    Run<decltype(zero)>(form, shape, choice.method, x, w, bias, options, out);
+  });
 }
 
 }  // namespace
@@ -127,6 +138,13 @@ Shape Conv2dShape(const Shape& x, const Shape& w, const Conv2dOptions& options) 
 void Conv2d(const TensorView& x, const TensorView& w, const TensorView* bias,
             const Conv2dOptions& options, const TensorView& out) {
   Conv(kConv2d, x, w, bias, options, out);
+}
+
+ConvChoice Conv2dChoice(const Shape& x, const Shape& w, DType dtype, const Conv2dOptions& options) {
+  const ConvShape shape = Resolve(kConv2d, x, w, options);
+  constexpr const char* kNames[] = {"direct", "depthwise", "winograd"};
+  const ConvDecision choice = Choose(kConv2d, shape, dtype, options);
+  return {kNames[static_cast<int>(choice.method)], choice.reason};
 }
 
 Shape Conv1dShape(const Shape& x, const Shape& w, const Conv2dOptions& options) {

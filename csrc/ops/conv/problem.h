@@ -61,11 +61,12 @@ struct ConvProblem {
   }
 };
 
-// Chooses an algorithm and runs it.
-template <class T>
-void RunConv(const ConvProblem<T>& problem);
+enum class ConvMethod : uint8_t { kDirect, kDepthwise, kWinograd };
 
-// One file per algorithm. Both compute the same chain of multiply-adds for each output, in the
+template <class T>
+void RunConv(const ConvProblem<T>& problem, ConvMethod method);
+
+// One file per method. These two compute the same chain of multiply-adds for each output, in the
 // order (r, s, c), and so the same bits.
 template <class T>
 void RunDirect(const ConvProblem<T>& problem);

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "ops/conv/algorithm.h"
 #include "ops/conv/form.h"
 #include "ops/conv/problem.h"
 #include "ops/strided.h"
@@ -134,7 +135,9 @@ void Run(const Resolved& resolved, const TensorView& x, const TensorView& w, con
         shape.group_c = 0;
         shape.h.window = shape.w.window = 1;
       }
-      RunConv(ConvProblem<T>{
+      const ConvDecision choice =
+          ChooseConvMethod(kForm.op, shape, out.dtype, ConvAlgorithm::kDirect);
+      const ConvProblem<T> problem{
           shape,
           Border(PadMode::kConstant, h.in),
           Border(PadMode::kConstant, v.in),
@@ -150,7 +153,8 @@ void Run(const Resolved& resolved, const TensorView& x, const TensorView& w, con
           Activation::kNone,
           nullptr,
           Sink<T>(out) + (i * out_strides.h + j * out_strides.w),
-          {out_strides.n, h.stride * out_strides.h, v.stride * out_strides.w, out_strides.c}});
+          {out_strides.n, h.stride * out_strides.h, v.stride * out_strides.w, out_strides.c}};
+      RunConv(problem, choice.method);
     }
   }
 }
