@@ -34,6 +34,8 @@ def conv(case: Case, data: Data, variant: str) -> Prepared:
     if variant == "nchw":
         x, w = planes(x), np.ascontiguousarray(w.transpose(3, 2, 0, 1))
         return lambda: lw.conv2d(x, w, layout="NCHW", **options), nhwc
+    if variant == "direct":
+        options["algorithm"] = "direct"
     return prepared(variant, lambda **out: lw.conv2d(x, w, **options, **out))
 
 
