@@ -24,7 +24,7 @@ STYLES = {
     "numpy": ("#000000", "+"),
 }
 LEGEND = "hollow: a variant\n~ inexact form"
-VARIANTS = {"out": "h", "nhwc": "d", "exact": "p"}
+VARIANTS = {"out": "h", "nhwc": "d", "exact": "p", "direct": "s"}
 # Least distances of two labels, of two cases' columns, and of two contestants within a column, as
 # parts of the picture's width.
 LABELS_APART, CASES_APART, POINTS_APART = 0.044, 0.024, 0.0018
