@@ -1,12 +1,12 @@
-// Direct convolution as an implicit matrix product: sums[row][lane] = Σ_term
-// a[row][term]·b[term][lane].
+// Direct convolution as an implicit matrix product: sums[row][lane] = Σ_t a[row][t]·b[t][lane], t
+// running over the terms (r, s, c).
 //
 // The two layouts are one algorithm with the operands swapped:
-//   lanes = output channels (NHWC, unless groups have very few): a = input pixels, read in place
-//   through one pointer per pixel
-//           and tap, a row of zeros standing for the padding; b = filter, packed once per call.
-//   lanes = pixels (otherwise): a = filter, one row per output channel; b = input, packed as it is
-//   needed.
+//   lanes = output channels (NHWC, unless groups have very few)
+//           a = input pixels, read in place through one pointer per pixel and tap, a row of zeros
+//           standing for zero padding; b = filter, packed once per call
+//   lanes = pixels (otherwise)
+//           a = filter, one row per output channel; b = input, packed as it is needed
 // Both run the same chain of multiply-adds for an output, so they give the same bits.
 //
 //   task            a block of rows × a block of lanes, of one group of one image

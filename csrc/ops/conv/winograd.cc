@@ -1,21 +1,19 @@
 // Winograd's F(4×4, 3×3) for 3×3 filters with stride 1: kernels/winograd-inl.h has the formulas.
 //
-//   task               a rectangle of tiles of 4×4 outputs, small enough for V and M to stay in L2
-//     V = Bᵀ·d·B       [36][tile][channel], from pixels in place or, where these are not
-//     neighbouring
-//                      float32 channels, from a few channels of the rectangle at a time, copied
-//     panel            NR output channels
-//       M = U·V        [36][tile][NR], 36 matrix products
-//       Aᵀ·M·A         bias, activation, store
+//   task            a rectangle of tiles of 4×4 outputs, small enough for V and M to stay in L2
+//     V = Bᵀ·d·B    [36][tile][channel]; from pixels in place or, where these are not float32
+//                   channels side by side, from a few channels of the rectangle at a time, copied
+//     panel         NR output channels
+//       M = U·V     [36][tile][NR], 36 matrix products
+//       Aᵀ·M·A      bias, activation, store
 //
-// U, the transformed filters, is [panel][36][channel][NR]. Channels are summed in
-// blocks of a fixed size, so how tiles are grouped changes no bit.
+// U, the transformed filters, is [panel][36][channel][NR]. Channels are summed in blocks of a fixed
+// size, so how tiles are grouped changes no bit.
 #include <algorithm>
 #include <vector>
 
 #include "kernels/kernels.h"
-#include "ops/conv/epilogue.h"
-#include "ops/conv/pack.h"
+#include "ops/conv/problem.h"
 #include "ops/strided.h"
 #include "runtime/buffer.h"
 #include "runtime/cpu.h"
