@@ -6,6 +6,9 @@
 #define LANEWISE_KERNELS_ACTIVATION_INL_H_
 #endif
 
+#include <type_traits>
+#include <utility>
+
 #include "hwy/highway.h"
 #include "kernels/math-inl.h"
 #include "lanewise/conv.h"
@@ -112,6 +115,18 @@ HWY_INLINE V Activate(D d, V v) {
     static_assert(kActivation == Activation::kTanh);
     return hn::IfThenElse(hn::IsNaN(v), v, hn::Tanh(d, v));
   }
+}
+
+// table[activation] = function_for(its integral constant), for every activation.
+template <class Function, class F, size_t... I>
+constexpr void SetEvery(Function (&table)[kActivations], const F& function_for,
+                        std::index_sequence<I...>) {
+  ((table[I] = function_for(std::integral_constant<Activation, static_cast<Activation>(I)>())),
+   ...);
+}
+template <class Function, class F>
+constexpr void SetByActivation(Function (&table)[kActivations], const F& function_for) {
+  SetEvery(table, function_for, std::make_index_sequence<kActivations>());
 }
 
 }  // namespace HWY_NAMESPACE

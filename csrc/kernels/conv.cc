@@ -18,18 +18,12 @@ namespace HWY_NAMESPACE {
 
 template <class T, bool kBiasPerRow>
 constexpr void SetFinish(typename ConvKernels<T>::Finish (&finish)[kActivations]) {
-  const auto set = [&](Activation activation, typename ConvKernels<T>::Finish function) {
-    finish[static_cast<int>(activation)] = function;
-  };
-  set(Activation::kNone, ConvFinish<T, Activation::kNone, kBiasPerRow>);
   if constexpr (std::is_floating_point_v<T>) {
-    set(Activation::kRelu, ConvFinish<T, Activation::kRelu, kBiasPerRow>);
-    set(Activation::kRelu6, ConvFinish<T, Activation::kRelu6, kBiasPerRow>);
-    set(Activation::kSilu, ConvFinish<T, Activation::kSilu, kBiasPerRow>);
-    set(Activation::kGelu, ConvFinish<T, Activation::kGelu, kBiasPerRow>);
-    set(Activation::kLeakyRelu, ConvFinish<T, Activation::kLeakyRelu, kBiasPerRow>);
-    set(Activation::kSigmoid, ConvFinish<T, Activation::kSigmoid, kBiasPerRow>);
-    set(Activation::kTanh, ConvFinish<T, Activation::kTanh, kBiasPerRow>);
+    SetByActivation(finish, [](auto activation) {
+      return &ConvFinish<T, decltype(activation)::value, kBiasPerRow>;
+    });
+  } else {
+    finish[static_cast<int>(Activation::kNone)] = ConvFinish<T, Activation::kNone, kBiasPerRow>;
   }
 }
 

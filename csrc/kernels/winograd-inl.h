@@ -178,15 +178,18 @@ inline void WinogradMultiply(const float* const* rows, size_t count, size_t dept
   kConvTiles<float, 2, false>[count - 1](rows, 0, 1, depth, panel, first, sums);
 }
 
-constexpr WinogradKernels kWinograd{
-    WinogradInput,
-    WinogradMultiply,
-    {WinogradOutput<Activation::kNone>, WinogradOutput<Activation::kRelu>,
-     WinogradOutput<Activation::kRelu6>, WinogradOutput<Activation::kSilu>,
-     WinogradOutput<Activation::kGelu>, WinogradOutput<Activation::kLeakyRelu>,
-     WinogradOutput<Activation::kSigmoid>, WinogradOutput<Activation::kTanh>},
-    WinogradFilter,
-    TransposeBlock<float>};
+constexpr WinogradKernels MakeWinogradKernels() {
+  WinogradKernels kernels{};
+  kernels.input = WinogradInput;
+  kernels.multiply = WinogradMultiply;
+  SetByActivation(kernels.output,
+                  [](auto activation) { return &WinogradOutput<decltype(activation)::value>; });
+  kernels.filter = WinogradFilter;
+  kernels.transpose = TransposeBlock<float>;
+  return kernels;
+}
+
+constexpr WinogradKernels kWinograd = MakeWinogradKernels();
 
 }  // namespace HWY_NAMESPACE
 }  // namespace lanewise

@@ -35,4 +35,10 @@ int64_t CheckedProduct(const char* op, int64_t a, int64_t b) {
   return product;
 }
 
+Shape CheckedShape(const char* op, Shape shape) {
+  int64_t elements = 1;
+  for (const int64_t size : shape) elements = CheckedProduct(op, elements, size);
+  return shape;
+}
+
 }  // namespace lanewise

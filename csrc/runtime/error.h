@@ -38,6 +38,9 @@ void CheckView(const char* op, const char* name, const TensorView& view, DType d
 // a·b for sizes; throws std::invalid_argument, naming the op, where the product leaves int64.
 int64_t CheckedProduct(const char* op, int64_t a, int64_t b);
 
+// `shape`, after the product of its sizes was checked in the same way.
+Shape CheckedShape(const char* op, Shape shape);
+
 }  // namespace lanewise
 
 #endif  // LANEWISE_RUNTIME_ERROR_H_

@@ -83,7 +83,7 @@ void Run(const ConvForm& form, const ConvShape& shape, ConvMethod method, const 
                              Border(options.pad_mode, shape.h.in),
                              Border(options.pad_mode, shape.w.in),
                              batch,
-                             1,
+                             banks ? batch : 1,
                              Source<T>(x),
                              StridesOf(x, x_axes),
                              Source<T>(w) + first,
@@ -98,13 +98,7 @@ void Run(const ConvForm& form, const ConvShape& shape, ConvMethod method, const 
   const int64_t bytes = shape.filters() * shape.terms() * int64_t{sizeof(T)};
   const int64_t at_a_time = std::max<int64_t>(1, kBankBytes / std::max<int64_t>(1, bytes));
   for (int64_t image = 0; image < batch; image += at_a_time) {
-    ConvProblem<T> part = whole;
-    part.batch = part.banks = std::min(at_a_time, batch - image);
-    part.x = whole.x + image * whole.x_strides.n;
-    part.filter = whole.filter + image * whole.filter_strides.n;
-    part.bias = whole.bias + image * whole.bias_stride;
-    part.out = whole.out + image * whole.out_strides.n;
-    RunConv(part, method);
+    RunConv(whole.Images(image, std::min(at_a_time, batch - image)), method);
   }
 }
 

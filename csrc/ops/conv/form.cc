@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <string>
+#include <utility>
 
 #include "ops/strided.h"
 #include "runtime/error.h"
@@ -127,9 +128,7 @@ Shape ResultShape(const ConvForm& form, const Shape& x, Layout layout, int64_t h
   if (axes.h >= 0) out[axes.h] = height;
   out[axes.w] = width;
   out[axes.c] = channels;
-  int64_t elements = 1;
-  for (const int64_t size : out) elements = CheckedProduct(form.op, elements, size);
-  return out;
+  return CheckedShape(form.op, std::move(out));
 }
 
 void CheckOperands(const ConvForm& form, const TensorView& x, const TensorView& w,

@@ -55,6 +55,32 @@ struct ConvProblem {
   ImageStrides out_strides;
 
   int64_t bank(int64_t image) const { return banks == 1 ? 0 : image; }
+
+  // The same for images [begin, begin + count) only.
+  ConvProblem Images(int64_t begin, int64_t count) const {
+    ConvProblem part = *this;
+    part.batch = count;
+    part.banks = banks == 1 ? 1 : count;
+    part.x = x + begin * x_strides.n;
+    part.filter = filter + bank(begin) * filter_strides.n;
+    part.bias = bias + begin * bias_stride;
+    part.out = out + begin * out_strides.n;
+    return part;
+  }
+  // The same for `groups` groups from group g on, and of each `count` filters from k on; not all of
+  // a group's filters only where groups is 1.
+  ConvProblem Filters(int64_t g, int64_t groups, int64_t k, int64_t count) const {
+    const int64_t first = g * shape.group_k + k;
+    ConvProblem part = *this;
+    part.shape.groups = groups;
+    part.shape.group_k = count;
+    part.x = x + g * shape.group_c * x_strides.c;
+    part.filter = filter + (g * filter_strides.g + k * filter_strides.k);
+    part.bias = bias + first;
+    part.out = out + first * out_strides.c;
+    return part;
+  }
+
   double flops() const {
     return 2.0 * double(batch) * double(shape.pixels()) * double(shape.terms()) *
            double(shape.filters());

@@ -283,8 +283,7 @@ class Task {
     const Sink<float> out = problem_.out + (image * strides.n + k * strides.c);
     const float* bias = problem_.bias + image * problem_.bias_stride + k;
     const auto output = winograd_.output[static_cast<int>(problem_.activation)];
-    const int64_t tile_columns = CeilDiv(problem_.shape.w.out, kTile);
-    const int64_t tile_rows = CeilDiv(problem_.shape.h.out, kTile);
+    const int64_t tile_rows = plan_.rows.total, tile_columns = plan_.columns.total;
     const bool staged = Staged(problem_);
     const int64_t stage_row = column_count_ * kTile * plan_.nr;
     for (int64_t i = 0, tile = 0; i < row_count_; ++i) {
@@ -341,26 +340,18 @@ class Task {
 void RedoTiles(const ConvProblem<float>& problem, int64_t image, int64_t group, int64_t oh,
                int64_t ow, int64_t width) {
   const ConvShape& shape = problem.shape;
-  const int64_t first = group * shape.group_k;
-  ConvProblem<float> part = problem;
-  part.batch = part.banks = part.shape.groups = 1;
+  ConvProblem<float> part = problem.Images(image, 1).Filters(group, 1, 0, shape.group_k);
   part.shape.h.before -= oh;
   part.shape.w.before -= ow;
   part.shape.h.out = std::min(kTile, shape.h.out - oh);
   part.shape.w.out = std::min(width, shape.w.out - ow);
-  part.x = problem.x + (image * problem.x_strides.n + group * shape.group_c * problem.x_strides.c);
-  part.filter = problem.filter +
-                (problem.bank(image) * problem.filter_strides.n + group * problem.filter_strides.g);
-  part.bias = problem.bias + image * problem.bias_stride + first;
-  part.out = problem.out + (image * problem.out_strides.n + oh * problem.out_strides.h +
-                            ow * problem.out_strides.w + first * problem.out_strides.c);
+  part.out = part.out + (oh * problem.out_strides.h + ow * problem.out_strides.w);
   RunDirect(part);
 }
 
 // Where a transform met an infinity or a NaN, or overflowed, the tile is the ordered sum instead.
-void RedoDoubted(const ConvProblem<float>& problem, const uint8_t* doubted) {
-  const int64_t rows = CeilDiv(problem.shape.h.out, kTile);
-  const int64_t columns = CeilDiv(problem.shape.w.out, kTile);
+void RedoDoubted(const ConvProblem<float>& problem, const Plan& plan, const uint8_t* doubted) {
+  const int64_t rows = plan.rows.total, columns = plan.columns.total;
   for (int64_t i = 0; i < problem.batch * problem.shape.groups * rows; ++i, doubted += columns) {
     const int64_t group = i / rows, oh = i % rows * kTile;  // groups are counted through the images
     for (int64_t j = 0, n = 0; j < columns; j += std::max<int64_t>(1, n)) {
@@ -375,7 +366,7 @@ void RedoDoubted(const ConvProblem<float>& problem, const uint8_t* doubted) {
 // All of a problem whose transformed filters are kept at once.
 void RunPart(const ConvProblem<float>& problem, const WinogradKernels& winograd, const Plan& plan) {
   const Buffer<float> u = TransformFilters(problem, winograd, plan);
-  const int64_t tiles = CeilDiv(problem.shape.h.out, kTile) * CeilDiv(problem.shape.w.out, kTile);
+  const int64_t tiles = plan.rows.total * plan.columns.total;
   // One flag per image, group and tile: each has one writer.
   std::vector<uint8_t> doubted(problem.batch * problem.shape.groups * tiles);
   const int64_t pieces = plan.rows.count * plan.columns.count;
@@ -388,7 +379,7 @@ void RunPart(const ConvProblem<float>& problem, const WinogradKernels& winograd,
              piece % plan.columns.count);
   });
   if (std::find(doubted.begin(), doubted.end(), 1) != doubted.end()) {
-    RedoDoubted(problem, doubted.data());
+    RedoDoubted(problem, plan, doubted.data());
   }
 }
 
@@ -408,14 +399,8 @@ void RunWinograd(const ConvProblem<float>& problem) {
       groups > 1 ? shape.group_k : std::max<int64_t>(1, kFilterBytes / panel_bytes) * nr;
   for (int64_t g = 0; g < shape.groups; g += groups) {
     for (int64_t k = 0; k < shape.group_k; k += channels) {
-      ConvProblem<float> part = problem;
-      part.shape.groups = std::min(groups, shape.groups - g);
-      part.shape.group_k = std::min(channels, shape.group_k - k);
-      const int64_t first = g * shape.group_k + k;
-      part.x = problem.x + g * shape.group_c * problem.x_strides.c;
-      part.filter = problem.filter + (g * problem.filter_strides.g + k * problem.filter_strides.k);
-      part.bias = problem.bias + first;
-      part.out = problem.out + first * problem.out_strides.c;
+      const ConvProblem<float> part = problem.Filters(g, std::min(groups, shape.groups - g), k,
+                                                      std::min(channels, shape.group_k - k));
       RunPart(part, winograd, MakePlan(part, conv));
     }
   }

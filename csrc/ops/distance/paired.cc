@@ -2,6 +2,7 @@
 // y, whose terms the kernel sums lane by lane: in the blocks and with the finish that all pairs
 // have.
 #include <algorithm>
+#include <utility>
 
 #include "kernels/kernels.h"
 #include "lanewise/distance.h"
@@ -50,10 +51,10 @@ class Pairs {
   // The distances at positions [begin, begin + count), count <= NR.
   void Run(const LeadingAxes& positions, int64_t begin, int64_t count) {
     for (int64_t j = 0; j < count; ++j) {
-      const LeadingAxes::Offsets at = positions.At(begin + j);
-      x_.offsets[j] = at.x;
-      y_.offsets[j] = at.y;
-      out_offsets_[j] = at.out;
+      const auto [x_at, y_at, out_at] = positions.OffsetsOf(begin + j);
+      x_.offsets[j] = x_at;
+      y_.offsets[j] = y_at;
+      out_offsets_[j] = out_at;
     }
     int64_t first = 0;
     do {  // once at least, so that d = 0 gives the empty sum
@@ -156,7 +157,7 @@ class Pairs {
 template <class T>
 void Run(const TensorView& x, const TensorView& y, const Recipe& recipe, const TensorView& out) {
   const auto& kernels = DistanceKernelsFor<T>(ActiveTarget());
-  const LeadingAxes positions(x, y, 1, out, 0);
+  const LeadingAxes positions = LeadingAxesOf(x, y, 1, out, 0);
   const int64_t d = x.shape[x.rank - 1], count = positions.count(), nr = kernels.nr;
   const Results<T> results(out);
   // Packing, two coordinates a term, weighs more than most terms.
@@ -177,9 +178,7 @@ void Run(const TensorView& x, const TensorView& y, const Recipe& recipe, const T
 
 Shape PairedDistancesShape(const Shape& x, const Shape& y) {
   Shape out = distance::BroadcastLeadingAxes(distance::kOp, x, y, 1);
-  int64_t elements = 1;
-  for (const int64_t size : out) elements = CheckedProduct(distance::kOp, elements, size);
-  return out;
+  return CheckedShape(distance::kOp, std::move(out));
 }
 
 void PairedDistances(const TensorView& x, const TensorView& y, const DistanceOptions& options,

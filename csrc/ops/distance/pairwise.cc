@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "kernels/kernels.h"
 #include "lanewise/distance.h"
@@ -231,7 +232,7 @@ class Task {
 template <class T>
 void Run(const TensorView& x, const TensorView& y, const Recipe& recipe, const TensorView& out) {
   const auto& kernels = DistanceKernelsFor<T>(ActiveTarget());
-  const LeadingAxes batch(x, y, 2, out, 2);
+  const LeadingAxes batch = LeadingAxesOf(x, y, 2, out, 2);
   const int64_t m = x.shape[x.rank - 2], n = y.shape[y.rank - 2], d = x.shape[x.rank - 1];
   if (batch.count() == 0 || m == 0 || n == 0) return;
 
@@ -240,10 +241,10 @@ void Run(const TensorView& x, const TensorView& y, const Recipe& recipe, const T
   const int64_t per_matrix = plan.columns.count * plan.rows.count;
   const Work work{batch.count() * per_matrix, plan.total_ns, Task<T>::ScratchBytes(recipe, plan)};
   ParallelFor(work, [&](int64_t index, Scratch scratch) {
-    const LeadingAxes::Offsets offsets = batch.At(index / per_matrix);
+    const auto [x_at, y_at, out_at] = batch.OffsetsOf(index / per_matrix);
     const int64_t rows = index % per_matrix / plan.columns.count;
     const int64_t columns = index % plan.columns.count;
-    Task<T> task(kernels, recipe, plan, {{x, offsets.x}, {y, offsets.y}, offsets.out}, results,
+    Task<T> task(kernels, recipe, plan, {{x, x_at}, {y, y_at}, out_at}, results,
                  out.strides[out.rank - 2], out.strides[out.rank - 1], scratch);
     task.Run(plan.rows.begin(rows), plan.rows.end(rows), plan.columns.begin(columns),
              plan.columns.end(columns));
@@ -257,9 +258,7 @@ Shape PairwiseDistancesShape(const Shape& x, const Shape& y) {
   Shape out = distance::BroadcastLeadingAxes(distance::kOp, x, y, 2);
   out.push_back(x[x.size() - 2]);
   out.push_back(y[y.size() - 2]);
-  int64_t elements = 1;
-  for (const int64_t size : out) elements = CheckedProduct(distance::kOp, elements, size);
-  return out;
+  return CheckedShape(distance::kOp, std::move(out));
 }
 
 void PairwiseDistances(const TensorView& x, const TensorView& y, const DistanceOptions& options,

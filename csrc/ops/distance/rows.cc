@@ -90,40 +90,19 @@ void PackPanel(const Matrix<T>& matrix, Form form, const Centre* centres, int64_
   ClearLanes(count, terms, nr, panel);
 }
 
-LeadingAxes::LeadingAxes(const TensorView& x, const TensorView& y, int inner, const TensorView& out,
-                         int out_inner) {
+LeadingAxes LeadingAxesOf(const TensorView& x, const TensorView& y, int inner,
+                          const TensorView& out, int out_inner) {
   const int leading = out.rank - out_inner;
   // 0 along axes that a view lacks or has with length 1.
   const auto stride = [&](const TensorView& view, int axis) {
     const int own = axis - leading + (view.rank - inner);
     return own >= 0 && view.shape[own] != 1 ? view.strides[own] : 0;
   };
+  LeadingAxes axes;
   for (int axis = 0; axis < leading; ++axis) {
-    const int64_t size = out.shape[axis];
-    count_ *= size;
-    if (size == 1) continue;
-    const Offsets strides{stride(x, axis), stride(y, axis), out.strides[axis]};
-    const Offsets* before = rank_ > 0 ? &strides_[rank_ - 1] : nullptr;
-    if (before != nullptr && before->x == strides.x * size && before->y == strides.y * size &&
-        before->out == strides.out * size) {
-      sizes_[rank_ - 1] *= size;  // the axis before steps over exactly this one
-    } else {
-      sizes_[rank_++] = size;
-    }
-    strides_[rank_ - 1] = strides;
+    axes.Append(out.shape[axis], {stride(x, axis), stride(y, axis), out.strides[axis]});
   }
-}
-
-LeadingAxes::Offsets LeadingAxes::At(int64_t index) const {
-  Offsets offsets{0, 0, 0};
-  for (int axis = rank_ - 1; axis >= 0; --axis) {
-    const int64_t position = axis == 0 ? index : index % sizes_[axis];
-    index = axis == 0 ? 0 : index / sizes_[axis];
-    offsets.x += position * strides_[axis].x;
-    offsets.y += position * strides_[axis].y;
-    offsets.out += position * strides_[axis].out;
-  }
-  return offsets;
+  return axes;
 }
 
 #define LANEWISE_INSTANTIATE(T)                                                             \

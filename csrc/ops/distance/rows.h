@@ -8,6 +8,7 @@
 #include "lanewise/tensor.h"
 #include "ops/distance/metric.h"
 #include "ops/elements.h"
+#include "ops/merged_axes.h"
 
 namespace lanewise::distance {
 
@@ -80,26 +81,10 @@ void ClearLanes(int64_t count, int64_t terms, int64_t nr, T* panel) {
 }
 
 // The leading axes of out, to which those of x and y broadcast: all but the last out_inner axes of
-// out, and the last `inner` of x and y.
-class LeadingAxes {
- public:
-  struct Offsets {  // in elements
-    int64_t x, y, out;
-  };
-
-  LeadingAxes(const TensorView& x, const TensorView& y, int inner, const TensorView& out,
-              int out_inner);
-
-  int64_t count() const { return count_; }
-  // Of the position with this index, counted in row-major order.
-  Offsets At(int64_t index) const;
-
- private:
-  int rank_ = 0;
-  int64_t count_ = 1;
-  int64_t sizes_[TensorView::kMaxRank];
-  Offsets strides_[TensorView::kMaxRank];
-};
+// out, and the last `inner` of x and y. Offsets are those of x, y and out.
+using LeadingAxes = MergedAxes<3>;
+LeadingAxes LeadingAxesOf(const TensorView& x, const TensorView& y, int inner,
+                          const TensorView& out, int out_inner);
 
 }  // namespace lanewise::distance
 

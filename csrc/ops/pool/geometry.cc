@@ -1,11 +1,12 @@
 #include "ops/pool/geometry.h"
 
+#include <numeric>
+#include <utility>
+
 #include "runtime/error.h"
 
 namespace lanewise::pool {
 namespace {
-
-int64_t Gcd(int64_t a, int64_t b) { return b == 0 ? a : Gcd(b, a % b); }
 
 // Throws if some output along the axis covers padding only. A window that begins inside begins with
 // a pixel; one that begins before the image may end too early (the first one then does) or, where
@@ -21,7 +22,7 @@ void CheckPixels(const char* op, const Shape& x, const WindowAxis& axis, const c
   if (FirstTap(axis, 0) >= axis.window) fail(0);
   if (axis.dilation <= axis.in) return;
   // First(o) mod dilation has this period; and it meets at most `in` good values before a bad one.
-  const int64_t period = axis.dilation / Gcd(axis.dilation, axis.stride);
+  const int64_t period = axis.dilation / std::gcd(axis.dilation, axis.stride);
   for (int64_t o = 0; o < std::min(axis.out, period) && axis.First(o) < 0; ++o) {
     if (axis.Input(o, FirstTap(axis, o)) >= axis.in) fail(o);
   }
@@ -79,9 +80,7 @@ Shape OutputShape(const char* op, int axes, const Shape& x, const Geometry& g, L
   int64_t* sizes = out.data() + FirstSpatialAxis(x.size(), axes, layout);
   if (axes == 2) sizes[0] = g.rows.out;
   sizes[axes - 1] = g.columns.out;
-  int64_t elements = 1;
-  for (const int64_t size : out) elements = CheckedProduct(op, elements, size);
-  return out;
+  return CheckedShape(op, std::move(out));
 }
 
 }  // namespace lanewise::pool

@@ -3,12 +3,12 @@
 #ifndef LANEWISE_OPS_SOFTMAX_AXES_H_
 #define LANEWISE_OPS_SOFTMAX_AXES_H_
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
 
 #include "lanewise/softmax.h"
 #include "lanewise/tensor.h"
+#include "ops/merged_axes.h"
 
 namespace lanewise {
 
@@ -26,70 +26,6 @@ class ReducedAxes {
  private:
   bool contains_[TensorView::kMaxRank] = {};
   int64_t length_ = 1, positions_ = 1;
-};
-
-// Axes with a stride for each of several arrays; neighbours are merged where every array's strides
-// allow, so that most walks are along one axis.
-template <int kArrays>
-class MergedAxes {
- public:
-  using Offsets = std::array<int64_t, kArrays>;  // in elements, one per array
-
-  MergedAxes() { sizes_[0] = 1, strides_[0] = {}; }
-
-  // Adds an axis of at least one element inside those that are there.
-  void Append(int64_t size, const Offsets& strides) {
-    if (size == 1) return;
-    if (count_ > 1 && !Continues(size, strides)) sizes_[rank_++] = 1;
-    sizes_[rank_ - 1] *= size;
-    strides_[rank_ - 1] = strides;
-    count_ *= size;
-  }
-
-  int64_t count() const { return count_; }
-  bool single() const { return rank_ == 1; }
-  // Between neighbours on the innermost axis; 0 if there is but one element.
-  int64_t inner_stride(int array) const { return strides_[rank_ - 1][array]; }
-
-  Offsets OffsetsOf(int64_t element) const {
-    Offsets offsets{};
-    const auto add = [&](int axis, int64_t at) {
-      for (int i = 0; i < kArrays; ++i) offsets[i] += at * strides_[axis][i];
-    };
-    for (int a = rank_ - 1; a > 0; --a) {
-      add(a, element % sizes_[a]);
-      element /= sizes_[a];
-    }
-    add(0, element);
-    return offsets;
-  }
-
-  // Calls f(length, offsets of the first) for the pieces of [begin, end) that lie on one innermost
-  // axis, in order.
-  template <class F>
-  void ForEachRun(int64_t begin, int64_t end, const F& f) const {
-    const int64_t inner = sizes_[rank_ - 1];
-    while (begin < end) {
-      const int64_t at = rank_ == 1 ? begin : begin % inner;
-      const int64_t length = std::min(inner - at, end - begin);
-      f(length, OffsetsOf(begin));
-      begin += length;
-    }
-  }
-
- private:
-  // Whether the innermost axis steps over exactly this one.
-  bool Continues(int64_t size, const Offsets& strides) const {
-    for (int i = 0; i < kArrays; ++i) {
-      if (strides_[rank_ - 1][i] != strides[i] * size) return false;
-    }
-    return true;
-  }
-
-  int rank_ = 1;
-  int64_t count_ = 1;
-  int64_t sizes_[TensorView::kMaxRank];  // the first rank_ entries count
-  Offsets strides_[TensorView::kMaxRank];
 };
 
 // The arrays of an op, in the order in which Positions knows them; null where it has none.
