@@ -123,9 +123,11 @@ const ConvKernels<T>& ConvKernelsFor(SimdTarget target);
 // Winograd's F(4×4, 3×3), float32 only; mr and nr are ConvKernels<float>'s. The 36 elements of a
 // transformed tile are `step` elements apart.
 struct WinogradKernels {
-  // v[(i·6 + j)·step + c] = element (i, j) of Bᵀ·d·B, d[i][j] = pixels[i·6 + j][c], for c < n.
-  // v is 64-byte aligned, and written to the end of the last vector.
-  void (*input)(const float* const* pixels, size_t n, float* v, size_t step);
+  // v[t·tile_step + (i·6 + j)·step + c] = element (i, j) of Bᵀ·d·B of tile t < tiles,
+  // d[i][j] = pixels[t·36 + i·6 + j][first + c], for c < n. v is 64-byte aligned, and written to
+  // the end of the last vector.
+  void (*input)(const float* const* pixels, size_t tiles, size_t first, size_t n, float* v,
+                size_t tile_step, size_t step);
   // sums[i][j] = or, unless `first`, += Σ_{k < depth} rows[i][k] · panel[k][j], summed before it is
   // added, for i < count <= mr and j < nr. Sums and panel are 64-byte aligned.
   void (*multiply)(const float* const* rows, size_t count, size_t depth, const float* panel,
@@ -136,9 +138,11 @@ struct WinogradKernels {
   using Output = bool (*)(const float* m, size_t step, size_t n, const float* bias, float* out,
                           int64_t row_stride, int64_t column_stride, size_t rows, size_t columns);
   Output output[kActivations];
-  // u[(i·6 + j)·step + k] = element (i, j) of G·g·Gᵀ, g[r][s] = taps[(r·3 + s)·tap_step + k], for
-  // k < n, a multiple of 8; computed in float64.
-  void (*filter)(const float* taps, size_t tap_step, size_t n, float* u, size_t step);
+  // u[(i·6 + j)·step + c·n + k] = element (i, j) of G·g·Gᵀ,
+  // g[r][s] = taps[(r·3 + s)·tap_step + c·channel_step + k], for c < channels and k < n, a whole
+  // number of vectors.
+  void (*filter)(const float* taps, size_t tap_step, size_t channel_step, size_t channels, size_t n,
+                 float* u, size_t step);
   // to[c][r] = from[r][c] for r < rows, c < columns; no overlap.
   void (*transpose)(const float* from, size_t from_stride, size_t rows, size_t columns, float* to,
                     size_t to_stride);

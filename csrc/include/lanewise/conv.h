@@ -67,9 +67,9 @@ Shape Conv2dShape(const Shape& x, const Shape& w, const Conv2dOptions& options);
 /// in the order (r, s, c), so that integer-valued data whose sums fit in the mantissa is exact. By
 /// Winograd's, an output is off by at most
 ///
-///     158·(C + 20)·eps/2 · max|x in the tile of 6×6 pixels| · Σ|w|
+///     158·(C + 27)·eps/2 · max|x in the tile of 6×6 pixels| · Σ|w|
 ///
-/// (C input channels per group; by about 5e-6 of the outputs' size on random data), and an infinity
+/// (C input channels per group; by 4e-6 to 9e-6 of the outputs' size on random data), and an infinity
 /// or NaN reaches just the outputs whose windows hold it: such tiles are computed directly.
 ///
 /// The type of `out` says what is computed: float16, bfloat16 and float32 in float32, rounded once;
@@ -81,8 +81,8 @@ Shape Conv2dShape(const Shape& x, const Shape& w, const Conv2dOptions& options);
 /// @throws DTypeError for types that do not go together, and what Conv2dShape throws.
 ///
 /// Allocates a packed copy of w (of a few banks at a time where there are many), or by Winograd's
-/// algorithm a transformed one of 4 times its size, 10 MB of it at a time; and, per thread, scratch
-/// of at most 2·L2 or 36·(C + 32) elements, kept for the thread's next call. Thread-safe.
+/// algorithm a transformed one of at most 10 MB; and, per thread, scratch of at most 2·L2 or, by
+/// Winograd's, 3·L2 or 72·(C + 64) elements, kept for the thread's next call. Thread-safe.
 void Conv2d(const TensorView& x, const TensorView& w, const TensorView* bias,
             const Conv2dOptions& options, const TensorView& out);
 

@@ -1,14 +1,20 @@
 // Winograd's F(4×4, 3×3) for 3×3 filters with stride 1: kernels/winograd-inl.h has the formulas.
 //
-//   task            a rectangle of tiles of 4×4 outputs, small enough for V and M to stay in L2
-//     V = Bᵀ·d·B    [36][tile][channel]; from pixels in place or, where these are not float32
-//                   channels side by side, from a few channels of the rectangle at a time, copied
-//     panel         NR output channels
-//       M = U·V     [36][tile][NR], 36 matrix products
-//       Aᵀ·M·A      bias, activation, store
+//   V = Bᵀ·d·B    inputs   [block][36][tile][64]; from pixels in place or, where these are not
+//                          float32 channels side by side, from a copy of a block's channels
+//   U = G·g·Gᵀ    filters  [panel][block][36][64][NR]
+//   M = Σ U·V     products [36][tile][NR], 36 matrix products for each panel of NR output channels
+//   Y = Aᵀ·M·A    outputs, with bias and activation
 //
-// U, the transformed filters, is [panel][36][channel][NR]. Channels are summed in blocks of a fixed
-// size, so how tiles are grouped changes no bit.
+// A block is 64 input channels; the sums of blocks are added in order. A task takes a run of tiles
+// through all stages for some of the panels, with V and M in its own scratch, so tasks share
+// nothing that is written. Neither the grouping of tiles nor that of panels changes a bit.
+//
+// U is shared by the tasks if it stays in L2 beside V and M. Otherwise a task makes a panel's block
+// of it where it is used: 38 MB for 512×512 channels, written by one core and read by another, take
+// longer than the transform.
+//
+// Tiles that share filters are numbered through the images of a batch, row by row.
 #include <algorithm>
 #include <vector>
 
@@ -25,157 +31,197 @@ namespace {
 constexpr int64_t kTile = 4, kInput = 6, kElements = kInput * kInput;
 // Channels whose products are summed before they are added up: on random data of 256 channels the
 // largest error falls from 1.0e-5 of the outputs' size to 5.4e-6, where the ordered sum has 7.7e-6.
-// A block of U is 4 KB, so it stays in L1 for all tiles.
-constexpr int64_t kChannelBlock = 64;
-constexpr double kFlopsPerNs = 40;
-// Transformed filters kept at a time. They stay in L3 for all tiles, and an allocation of this size
-// comes from memory that the process has touched before: 38 MB of fresh pages take 20 ms.
-constexpr int64_t kFilterBytes = int64_t{10} << 20;
+constexpr int64_t kBlock = 64;
+// Neighbouring tiles of a row whose pixels are copied at a time, and results staged.
+constexpr int64_t kSegment = 16;
+// Shared filters are kept for as many groups at a time as take this much.
+constexpr int64_t kSharedBytes = int64_t{10} << 20;
 
-// How the tiles of an image are grouped. Only speed depends on it.
+// What the stages take: ns for each tile and input channel, each filter, each product of a tile, a
+// channel and a filter, and each tile and output channel. Measured on one core with AVX-512 at 240
+// GFLOP/s; only ratios count, for the schedule.
+constexpr double kInputNs = 7.6, kFilterNs = 4.1, kProductNs = 0.34, kOutputNs = 4.4;
+// More for a product where V comes from L3.
+constexpr double kFarProductNs = 0.1;
+
+// How the work is cut. Only speed depends on it.
 struct Plan {
   int64_t mr, nr;
-  int64_t panels;  // of output channels
-  int64_t depth;   // distance of V's tiles: the channels, to a whole number of vectors, and one
-                   // vector more, so that tiles do not share an L1 set
-  int64_t u_step;  // distance of U's 36 elements: a row more than there are channels, for the sets
-  Split rows, columns;  // of tiles
-  bool in_place;
-  int64_t chunk;  // channels copied at a time
+  int64_t panels, blocks;           // of output and input channels
+  int64_t width;                    // channels of a block, to a whole number of vectors
+  int64_t tile_rows, tile_columns;  // of an image
+  int64_t sets, set_tiles;          // groups, and banks if there are several; tiles of each set
+  bool in_place;                    // x is read where it is
+  bool shared;                      // U is
+  int64_t runs, shares;  // the tasks of a set: pieces of its tiles × pieces of its panels
   double total_ns;
 
-  int64_t tiles() const { return rows.longest() * columns.longest(); }
+  // Distances of the 36 elements. A line more than they need keeps them apart in L1's sets: without
+  // it U's, 4 KB apart, fell into one set, and the transform took four times as long.
+  int64_t v_step(int64_t tiles) const { return tiles * width + 16; }
+  int64_t m_step(int64_t tiles) const { return tiles * nr + 16; }
+  int64_t u_step() const { return (width + 1) * nr; }
+  int64_t v_size(int64_t tiles) const { return blocks * kElements * v_step(tiles); }
+  int64_t m_size(int64_t tiles) const { return kElements * m_step(tiles); }
+  int64_t u_block() const { return kElements * u_step(); }
+  int64_t u_set() const { return panels * blocks * u_block(); }
 };
+
+// What a task takes that is one of runs × shares.
+double TaskNs(const Plan& plan, const ConvShape& shape, int64_t runs, int64_t shares) {
+  const double tiles = double(CeilDiv(plan.set_tiles, runs));
+  const double c = double(shape.group_c), k = double(CeilDiv(plan.panels, shares) * plan.nr);
+  const bool far = plan.v_size(CeilDiv(plan.set_tiles, runs)) * 4 > int64_t(Caches().l2) * 3 / 4;
+  return tiles * c * kInputNs + (plan.shared ? 0 : c * k * kFilterNs) +
+         tiles * c * k * (kProductNs + (far ? kFarProductNs : 0)) + tiles * k * kOutputNs;
+}
+
+// The fewest runs whose V, M and U fit the scratch of a thread, and then as many more runs, or
+// shares of the panels, as make the tasks end soonest.
+void CutIntoTasks(const ConvShape& shape, Plan& plan) {
+  const CacheSizes& caches = Caches();
+  plan.total_ns = double(plan.sets) * TaskNs(plan, shape, 1, 1);
+  const int threads = ThreadsFor(plan.total_ns);
+  const size_t room =
+      plan.shared ? caches.l2 / 2 : 2 * caches.l2 + std::min(caches.l2, caches.l3 / 3 / threads);
+  const int64_t used = plan.shared ? 0 : plan.u_block();
+  const int64_t of_tile = kElements * (plan.blocks * plan.width + plan.nr);
+  const int64_t most = std::max<int64_t>(1, (int64_t(room / sizeof(float)) - used) / of_tile);
+  const int64_t fewest = CeilDiv(plan.set_tiles, most);
+  double least = 0;
+  for (int64_t runs = fewest; runs <= std::min(fewest + 4 * threads, plan.set_tiles); ++runs) {
+    for (int64_t shares = 1; shares <= std::min<int64_t>(2 * threads, plan.panels); ++shares) {
+      const double rounds = double(CeilDiv(plan.sets * runs * shares, threads));
+      const double ns = rounds * TaskNs(plan, shape, runs, shares);
+      if (least == 0 || ns < least) {
+        least = ns;
+        plan.runs = runs;
+        plan.shares = shares;
+      }
+    }
+  }
+}
 
 Plan MakePlan(const ConvProblem<float>& problem, const ConvKernels<float>& kernels) {
   const ConvShape& shape = problem.shape;
-  const int64_t mr = kernels.mr, nr = kernels.nr;
-  const int64_t depth = RoundUp(shape.group_c, nr) + nr;
-  const int64_t tile_rows = CeilDiv(shape.h.out, kTile), tile_columns = CeilDiv(shape.w.out, kTile);
-  // V and M of a tile take 36·(C + NR) floats; three quarters of L2 leave room for U's panels.
-  const int64_t tile_bytes = kElements * (depth + nr) * int64_t{sizeof(float)};
-  // Tiles of many channels are taken from L3, so that each panel serves two of the kernel's calls.
-  const int64_t l2 = Caches().l2;
-  const int64_t most = std::max<int64_t>(
-      1, std::min(std::max(2 * mr, l2 * 3 / 4 / tile_bytes), 3 * l2 / 2 / tile_bytes));
-  const double total_ns = problem.flops() / 4 / kFlopsPerNs;
-  const int64_t threads = ThreadsFor(total_ns);
-  const int64_t wanted = threads == 1 ? 1 : CeilDiv(4 * threads, problem.batch);
-  const int64_t tiles =
-      std::clamp<int64_t>(CeilDiv(tile_rows * tile_columns, wanted), std::min(mr, most), most);
-  const Split columns(tile_columns, 1, std::min(tile_columns, tiles));
-  const Split rows(tile_rows, 1, std::max<int64_t>(1, tiles / columns.longest()));
-  const bool in_place = problem.x.native() && problem.x_strides.c == 1;
-  return {mr,
-          nr,
-          CeilDiv(shape.group_k, nr),
-          depth,
-          (shape.group_c + 1) * nr,
-          rows,
-          columns,
-          in_place,
-          2 * nr,
-          total_ns};
+  Plan plan{};
+  plan.mr = kernels.mr;
+  plan.nr = kernels.nr;
+  plan.panels = CeilDiv(shape.group_k, plan.nr);
+  plan.blocks = CeilDiv(shape.group_c, kBlock);
+  plan.width = std::min(kBlock, RoundUp(shape.group_c, 16));
+  plan.tile_rows = CeilDiv(shape.h.out, kTile);
+  plan.tile_columns = CeilDiv(shape.w.out, kTile);
+  plan.sets = shape.groups * problem.banks;
+  plan.set_tiles = problem.batch / problem.banks * plan.tile_rows * plan.tile_columns;
+  plan.in_place = problem.x.native() && problem.x_strides.c == 1;
+  plan.shared = plan.u_set() * sizeof(float) <= Caches().l2 / 2;
+  CutIntoTasks(shape, plan);
+  return plan;
 }
 
-// U as [panel][36][channel][NR], zeros past the last filter. A task takes a few channels of all
-// panels, so that w is read along its rows.
-Buffer<float> TransformFilters(const ConvProblem<float>& problem, const WinogradKernels& kernels,
-                               const Plan& plan) {
-  const ConvShape& shape = problem.shape;
-  const FilterStrides& strides = problem.filter_strides;
-  const int64_t nr = plan.nr, depth = shape.group_c, panels = plan.panels;
-  const int64_t groups = problem.banks * shape.groups;
-  Buffer<float> u(groups * panels * kElements * plan.u_step);
-  // 9 rows of a channel can be read where they are.
-  const bool in_place =
-      problem.filter.native() && strides.k == 1 && strides.r == 3 * strides.s && strides.s > 0;
-  const Split channels(depth, 1, 8);
-  const double ns = 60.0 * double(groups * panels) * double(depth);
-  const Work work{groups * channels.count, ns, Scratch::Bytes<float>(9 * nr)};
-  ParallelFor(work, [&](int64_t index, Scratch scratch) {
-    float* const copy = scratch.Take<float>(9 * nr);
-    const int64_t group = index / channels.count, piece = index % channels.count;
-    const Source<float> filters =
-        problem.filter + (group / shape.groups * strides.n + group % shape.groups * strides.g);
-    for (int64_t panel = 0; panel < panels; ++panel) {
-      const int64_t n = std::min(nr, shape.group_k - panel * nr);
-      float* const to = u.get() + (group * panels + panel) * kElements * plan.u_step;
-      if (n < nr) std::fill_n(copy, 9 * nr, 0.0f);
-      for (int64_t c = channels.begin(piece); c < channels.end(piece); ++c) {
-        const Source<float> from = filters + (c * strides.c + panel * nr * strides.k);
-        if (in_place && n == nr) {
-          kernels.filter(from.InPlace(), strides.s, nr, to + c * nr, plan.u_step);
-          continue;
-        }
-        for (int64_t tap = 0; tap < 9; ++tap) {
-          (from + (tap / 3 * strides.r + tap % 3 * strides.s)).Read(strides.k, n, copy + tap * nr);
-        }
-        kernels.filter(copy, nr, nr, to + c * nr, plan.u_step);
-      }
-    }
-  });
-  return u;
-}
+// `count` neighbouring tiles of one row of tiles of one image, the first being tile `tile` of a
+// run.
+struct Segment {
+  int64_t image, row, column, count, tile;
+};
 
-class Task {
+// All stages, in one thread's scratch.
+class Stages {
  public:
-  Task(const ConvProblem<float>& problem, const Plan& plan, const WinogradKernels& winograd,
-       const float* u, uint8_t* doubted, Scratch scratch)
-      : problem_(problem), plan_(plan), winograd_(winograd), u_(u), doubted_(doubted) {
-    v_ = scratch.Take<float>(VCount(plan));
-    m_ = scratch.Take<float>(MCount(plan));
-    pixels_ = scratch.Take<const float*>(kElements);
-    rows_ = scratch.Take<const float*>(plan.mr);
-    copy_ = scratch.Take<float>(CopyCount(plan));
-    zeros_ = scratch.Take<float>(plan.depth);
-    stage_ = scratch.Take<float>(StageCount(plan, problem));
-    std::fill_n(zeros_, plan.depth, 0.0f);
+  Stages(const ConvProblem<float>& problem, const Plan& plan, const WinogradKernels& kernels,
+         uint8_t* doubted)
+      : problem_(problem), plan_(plan), kernels_(kernels), doubted_(doubted) {}
+
+  // For Inputs and Outputs.
+  static size_t InputScratch(const Plan& plan) {
+    return Scratch::Bytes<float>(plan.in_place ? 0 : CopyCount(plan)) +
+           Scratch::Bytes<float>(plan.blocks * plan.width);
+  }
+  size_t OutputScratch(int64_t count) const {
+    return Scratch::Bytes<float>(plan_.m_size(count)) + Scratch::Bytes<float>(StageCount());
   }
 
-  static size_t ScratchBytes(const Plan& plan, const ConvProblem<float>& problem) {
-    return Scratch::Bytes<float>(VCount(plan)) + Scratch::Bytes<float>(MCount(plan)) +
-           Scratch::Bytes<const float*>(kElements) + Scratch::Bytes<const float*>(plan.mr) +
-           Scratch::Bytes<float>(CopyCount(plan)) + Scratch::Bytes<float>(plan.depth) +
-           Scratch::Bytes<float>(StageCount(plan, problem));
+  // V of the tiles [begin, begin + count) of a set.
+  void Inputs(int64_t set, int64_t begin, int64_t count, float* v, Scratch scratch) const {
+    float* const copy = plan_.in_place ? nullptr : scratch.Take<float>(CopyCount(plan_));
+    float* const zeros = scratch.Take<float>(plan_.blocks * plan_.width);
+    std::fill_n(zeros, plan_.blocks * plan_.width, 0.0f);
+    ForEachSegment(set, begin, count, [&](const Segment& segment) {
+      const ConvShape& shape = problem_.shape;
+      const Source<float> x =
+          problem_.x + (segment.image * problem_.x_strides.n +
+                        set % shape.groups * shape.group_c * problem_.x_strides.c);
+      float* const to = v + segment.tile * plan_.width;
+      if (plan_.in_place) {
+        TransformInPlace(x, segment, zeros, to, plan_.v_step(count));
+      } else {
+        TransformCopies(x, segment, copy, to, plan_.v_step(count));
+      }
+    });
   }
 
-  void Run(int64_t image, int64_t group, int64_t row_piece, int64_t column_piece) {
+  // U of one panel's block of channels; `copy` holds 9·NR elements.
+  void Filters(int64_t set, int64_t panel, int64_t block, float* u, float* copy) const {
     const ConvShape& shape = problem_.shape;
-    row_ = plan_.rows.begin(row_piece);
-    column_ = plan_.columns.begin(column_piece);
-    row_count_ = plan_.rows.end(row_piece) - row_;
-    column_count_ = plan_.columns.end(column_piece) - column_;
-    x_ = problem_.x + (image * problem_.x_strides.n + group * shape.group_c * problem_.x_strides.c);
-    if (plan_.in_place) {
-      TransformInPlace();
-    } else {
-      TransformCopies();
+    const FilterStrides& strides = problem_.filter_strides;
+    const Source<float> filters =
+        problem_.filter + (set / shape.groups * strides.n + set % shape.groups * strides.g +
+                           panel * plan_.nr * strides.k);
+    const int64_t n = std::min(plan_.nr, shape.group_k - panel * plan_.nr);
+    // The 9 rows of a channel can be read where they are.
+    const bool in_place = problem_.filter.native() && strides.k == 1 &&
+                          strides.r == 3 * strides.s && strides.s > 0 && n == plan_.nr;
+    if (n < plan_.nr) std::fill_n(copy, 9 * plan_.nr, 0.0f);
+    const int64_t first = block * kBlock, end = std::min(first + kBlock, shape.group_c);
+    if (in_place) {
+      kernels_.filter((filters + first * strides.c).InPlace(), strides.s, strides.c, end - first,
+                      plan_.nr, u, plan_.u_step());
+      return;
     }
-    const float* u = u_ + (problem_.bank(image) * shape.groups + group) * plan_.panels * kElements *
-                              plan_.u_step;
-    for (int64_t panel = 0; panel < plan_.panels; ++panel) {
-      Multiply(u + panel * kElements * plan_.u_step);
-      Finish(image, group, panel * plan_.nr);
+    for (int64_t c = first; c < end; ++c, u += plan_.nr) {
+      for (int64_t tap = 0; tap < 9; ++tap) {
+        (filters + (tap / 3 * strides.r + tap % 3 * strides.s + c * strides.c))
+            .Read(strides.k, n, copy + tap * plan_.nr);
+      }
+      kernels_.filter(copy, plan_.nr, 0, 1, plan_.nr, u, plan_.u_step());
     }
+  }
+
+  // One panel of the outputs of these tiles. u_of(block) is the panel's U.
+  template <class F>
+  void Outputs(int64_t set, int64_t panel, int64_t begin, int64_t count, const float* v,
+               const F& u_of, Scratch scratch) const {
+    float* const m = scratch.Take<float>(plan_.m_size(count));
+    float* const stage = scratch.Take<float>(StageCount());
+    for (int64_t block = 0; block < plan_.blocks; ++block) {
+      Multiply(u_of(block), v + block * kElements * plan_.v_step(count), block, count, m);
+    }
+    ForEachSegment(set, begin, count, [&](const Segment& segment) {
+      Store(set, panel, segment, m + segment.tile * plan_.nr, plan_.m_step(count), stage);
+    });
   }
 
  private:
-  static int64_t VCount(const Plan& plan) { return kElements * plan.tiles() * plan.depth; }
-  static int64_t MCount(const Plan& plan) { return kElements * plan.tiles() * plan.nr; }
   static int64_t CopyCount(const Plan& plan) {
-    if (plan.in_place) return 0;
-    return (plan.rows.longest() * kTile + 2) * (plan.columns.longest() * kTile + 2) * plan.chunk;
+    return kInput * (std::min(plan.tile_columns, kSegment) * kTile + 2) * plan.width;
   }
+  bool Staged() const { return !problem_.out.native() || problem_.out_strides.c != 1; }
   // Results of one panel, where they cannot be stored as they come.
-  static int64_t StageCount(const Plan& plan, const ConvProblem<float>& problem) {
-    return Staged(problem) ? plan.tiles() * kTile * kTile * plan.nr : 0;
+  int64_t StageCount() const {
+    return Staged() ? std::min(plan_.tile_columns, kSegment) * kTile * kTile * plan_.nr : 0;
   }
-  static bool Staged(const ConvProblem<float>& problem) {
-    return !problem.out.native() || problem.out_strides.c != 1;
+
+  template <class F>
+  void ForEachSegment(int64_t set, int64_t begin, int64_t count, const F& f) const {
+    const int64_t first_image = problem_.banks == 1 ? 0 : set / problem_.shape.groups;
+    for (int64_t done = 0, n = 0; done < count; done += n) {
+      const int64_t row = (begin + done) / plan_.tile_columns;  // through the images
+      const int64_t column = (begin + done) % plan_.tile_columns;
+      n = std::min({count - done, plan_.tile_columns - column, kSegment});
+      f(Segment{first_image + row / plan_.tile_rows, row % plan_.tile_rows, column, n, done});
+    }
   }
-  int64_t Tiles() const { return row_count_ * column_count_; }
-  float* V(int64_t tile) const { return v_ + tile * plan_.depth; }
 
   // The row of x under the first tap of output row `o`, which may be past the last output; kNone
   // past that one's window, so that no pixel that nobody asked for adds its error.
@@ -188,71 +234,75 @@ class Task {
     return o < w.out + 2 ? problem_.columns(w.First(o)) : Border::kNone;
   }
 
-  void TransformInPlace() {
-    const ConvShape& shape = problem_.shape;
+  void TransformInPlace(const Source<float>& x, const Segment& segment, const float* zeros,
+                        float* v, int64_t v_step) const {
     const ImageStrides& strides = problem_.x_strides;
-    for (int64_t i = 0, tile = 0; i < row_count_; ++i) {
-      for (int64_t j = 0; j < column_count_; ++j, ++tile) {
-        for (int64_t r = 0; r < kInput; ++r) {
-          const int64_t ih = InputRow((row_ + i) * kTile + r);
-          for (int64_t s = 0; s < kInput; ++s) {
-            const int64_t iw = InputColumn((column_ + j) * kTile + s);
-            const bool zeros = ih == Border::kNone || iw == Border::kNone;
-            pixels_[r * kInput + s] =
-                zeros ? zeros_ : x_.InPlace() + ih * strides.h + iw * strides.w;
-          }
+    int64_t columns[kSegment * kTile + 2];
+    for (int64_t s = 0; s < segment.count * kTile + 2; ++s) {
+      columns[s] = InputColumn(segment.column * kTile + s);
+    }
+    const float* pixels[kSegment][kElements];
+    for (int64_t r = 0; r < kInput; ++r) {
+      const int64_t ih = InputRow(segment.row * kTile + r);
+      const float* row = x.InPlace() + ih * strides.h;
+      for (int64_t j = 0; j < segment.count; ++j) {
+        for (int64_t s = 0; s < kInput; ++s) {
+          const int64_t iw = columns[j * kTile + s];
+          const bool none = ih == Border::kNone || iw == Border::kNone;
+          pixels[j][r * kInput + s] = none ? zeros : row + iw * strides.w;
         }
-        winograd_.input(pixels_, shape.group_c, V(tile), Tiles() * plan_.depth);
+      }
+    }
+    for (int64_t c = 0; c < problem_.shape.group_c; c += kBlock, v += kElements * v_step) {
+      const int64_t n = std::min(kBlock, problem_.shape.group_c - c);
+      kernels_.input(pixels[0], segment.count, c, n, v, plan_.width, v_step);
+    }
+  }
+
+  // A block's channels of all pixels under the segment as [row][column][channel], then their tiles.
+  void TransformCopies(const Source<float>& x, const Segment& segment, float* copy, float* v,
+                       int64_t v_step) const {
+    const int64_t columns = segment.count * kTile + 2;
+    for (int64_t c = 0; c < problem_.shape.group_c; c += kBlock, v += kElements * v_step) {
+      const int64_t n = std::min(kBlock, problem_.shape.group_c - c);
+      CopyPixels(x + c * problem_.x_strides.c, n, segment, copy);
+      for (int64_t j = 0; j < segment.count; ++j) {
+        const float* pixels[kElements];
+        for (int64_t e = 0; e < kElements; ++e) {
+          pixels[e] = copy + (e / kInput * columns + j * kTile + e % kInput) * plan_.width;
+        }
+        kernels_.input(pixels, 1, 0, n, v + j * plan_.width, plan_.width, v_step);
       }
     }
   }
 
-  // A few channels of all pixels under the rectangle as [row][column][channel], and their tiles.
-  void TransformCopies() {
-    const int64_t columns = column_count_ * kTile + 2, chunk = plan_.chunk;
-    for (int64_t c = 0; c < problem_.shape.group_c; c += chunk) {
-      const int64_t n = std::min(chunk, problem_.shape.group_c - c);
-      CopyPixels(c, n);
-      for (int64_t i = 0, tile = 0; i < row_count_; ++i) {
-        for (int64_t j = 0; j < column_count_; ++j, ++tile) {
-          const float* first = copy_ + (i * kTile * columns + j * kTile) * chunk;
-          for (int64_t e = 0; e < kElements; ++e) {
-            pixels_[e] = first + (e / kInput * columns + e % kInput) * chunk;
-          }
-          winograd_.input(pixels_, n, V(tile) + c, Tiles() * plan_.depth);
-        }
-      }
-    }
-  }
-
-  void CopyPixels(int64_t c, int64_t n) {
+  void CopyPixels(const Source<float>& x, int64_t n, const Segment& segment, float* to) const {
     const ImageStrides& strides = problem_.x_strides;
-    const int64_t columns = column_count_ * kTile + 2;
+    const int64_t columns = segment.count * kTile + 2;
     // Columns whose input is the column first + s of the image itself, and not the border.
-    const int64_t first = problem_.shape.w.First(column_ * kTile);
-    const int64_t asked = problem_.shape.w.out + 2 - column_ * kTile;
+    const int64_t first = problem_.shape.w.First(segment.column * kTile);
+    const int64_t asked = problem_.shape.w.out + 2 - segment.column * kTile;
     const int64_t begin = std::clamp<int64_t>(-first, 0, columns);
     const int64_t end = std::clamp(std::min(problem_.shape.w.in - first, asked), begin, columns);
     // Planes: rows of pixels, one per channel, are transposed.
-    const bool planes = x_.native() && strides.w == 1 && strides.c > 0;
-    float* to = copy_;
-    for (int64_t r = 0; r < row_count_ * kTile + 2; ++r, to += columns * plan_.chunk) {
-      const int64_t ih = InputRow(row_ * kTile + r);
-      const Source<float> row = x_ + (ih * strides.h + c * strides.c);
+    const bool planes = x.native() && strides.w == 1 && strides.c > 0;
+    for (int64_t r = 0; r < kInput; ++r, to += columns * plan_.width) {
+      const int64_t ih = InputRow(segment.row * kTile + r);
+      const Source<float> row = x + ih * strides.h;
       const auto copy_each = [&](int64_t from, int64_t past) {
         for (int64_t s = from; s < past; ++s) {
-          const int64_t iw = InputColumn(column_ * kTile + s);
+          const int64_t iw = InputColumn(segment.column * kTile + s);
           if (ih == Border::kNone || iw == Border::kNone) {
-            std::fill_n(to + s * plan_.chunk, n, 0.0f);
+            std::fill_n(to + s * plan_.width, n, 0.0f);
           } else {
-            (row + iw * strides.w).Read(strides.c, n, to + s * plan_.chunk);
+            (row + iw * strides.w).Read(strides.c, n, to + s * plan_.width);
           }
         }
       };
       if (planes && ih != Border::kNone) {
         copy_each(0, begin);
-        winograd_.transpose((row + (first + begin)).InPlace(), strides.c, n, end - begin,
-                            to + begin * plan_.chunk, plan_.chunk);
+        kernels_.transpose((row + (first + begin)).InPlace(), strides.c, n, end - begin,
+                           to + begin * plan_.width, plan_.width);
         copy_each(end, columns);
       } else {
         copy_each(0, columns);
@@ -260,81 +310,121 @@ class Task {
     }
   }
 
-  // M = U·V for one panel of output channels.
-  void Multiply(const float* u) {
-    const int64_t tiles = Tiles(), nr = plan_.nr, channels = problem_.shape.group_c;
-    for (int64_t e = 0; e < kElements; ++e, u += plan_.u_step) {
-      for (int64_t c = 0; c < channels; c += kChannelBlock) {
-        const int64_t depth = std::min(kChannelBlock, channels - c);
-        for (int64_t tile = 0; tile < tiles; tile += plan_.mr) {
-          const int64_t count = std::min(plan_.mr, tiles - tile);
-          for (int64_t i = 0; i < count; ++i) rows_[i] = V(e * tiles + tile + i) + c;
-          winograd_.multiply(rows_, count, depth, u + c * nr, c == 0, m_ + (e * tiles + tile) * nr);
+  // M = or, after the first block, += U·V.
+  void Multiply(const float* u, const float* v, int64_t block, int64_t count, float* m) const {
+    const int64_t depth = std::min(kBlock, problem_.shape.group_c - block * kBlock);
+    const Split calls(count, 1, plan_.mr);
+    const float* rows[kMaxRows];
+    for (int64_t e = 0; e < kElements; ++e) {
+      for (int64_t call = 0; call < calls.count; ++call) {
+        const int64_t tile = calls.begin(call), n = calls.end(call) - tile;
+        for (int64_t i = 0; i < n; ++i) {
+          rows[i] = v + e * plan_.v_step(count) + (tile + i) * plan_.width;
         }
+        kernels_.multiply(rows, n, depth, u + e * plan_.u_step(), block == 0,
+                          m + e * plan_.m_step(count) + tile * plan_.nr);
       }
     }
   }
+  static constexpr int64_t kMaxRows = 16;
 
-  // The panel of output channels that begins with channel `first` of the group.
-  void Finish(int64_t image, int64_t group, int64_t first) {
-    const int64_t k = group * problem_.shape.group_k + first;
-    const int64_t n = std::min(plan_.nr, problem_.shape.group_k - first);
+  // The outputs of a segment from its products with a panel.
+  void Store(int64_t set, int64_t panel, const Segment& segment, const float* m, int64_t m_step,
+             float* stage) const {
+    const ConvShape& shape = problem_.shape;
+    const int64_t group = set % shape.groups, first = panel * plan_.nr;
+    const int64_t k = group * shape.group_k + first;
+    const int64_t n = std::min(plan_.nr, shape.group_k - first);
     const ImageStrides& strides = problem_.out_strides;
-    const Sink<float> out = problem_.out + (image * strides.n + k * strides.c);
-    const float* bias = problem_.bias + image * problem_.bias_stride + k;
-    const auto output = winograd_.output[static_cast<int>(problem_.activation)];
-    const int64_t tile_rows = plan_.rows.total, tile_columns = plan_.columns.total;
-    const bool staged = Staged(problem_);
-    const int64_t stage_row = column_count_ * kTile * plan_.nr;
-    for (int64_t i = 0, tile = 0; i < row_count_; ++i) {
-      for (int64_t j = 0; j < column_count_; ++j, ++tile) {
-        const int64_t oh = (row_ + i) * kTile, ow = (column_ + j) * kTile;
-        const int64_t height = std::min(kTile, problem_.shape.h.out - oh);
-        const int64_t width = std::min(kTile, problem_.shape.w.out - ow);
-        float* to = staged ? stage_ + i * kTile * stage_row + j * kTile * plan_.nr
-                           : (out + (oh * strides.h + ow * strides.w)).InPlace();
-        const bool finite =
-            output(m_ + tile * plan_.nr, Tiles() * plan_.nr, n, bias, to,
-                   staged ? stage_row : strides.h, staged ? plan_.nr : strides.w, height, width);
-        if (!finite) {
-          doubted_[((image * problem_.shape.groups + group) * tile_rows + row_ + i) * tile_columns +
-                   column_ + j] = 1;
-        }
-      }
+    const int64_t oh = segment.row * kTile, ow = segment.column * kTile;
+    const int64_t height = std::min(kTile, shape.h.out - oh);
+    const Sink<float> out = problem_.out + (segment.image * strides.n + k * strides.c +
+                                            oh * strides.h + ow * strides.w);
+    const float* bias = problem_.bias + segment.image * problem_.bias_stride + k;
+    const auto output = kernels_.output[static_cast<int>(problem_.activation)];
+    uint8_t* const doubted =
+        doubted_ +
+        ((segment.image * shape.groups + group) * plan_.tile_rows + segment.row) *
+            plan_.tile_columns +
+        segment.column;
+    const bool staged = Staged();
+    const int64_t row_stride = staged ? segment.count * kTile * plan_.nr : strides.h;
+    const int64_t column_stride = staged ? plan_.nr : strides.w;
+    float* const to = staged ? stage : out.InPlace();
+    for (int64_t j = 0; j < segment.count; ++j) {
+      const int64_t width = std::min(kTile, shape.w.out - ow - j * kTile);
+      const bool finite = output(m + j * plan_.nr, m_step, n, bias, to + j * kTile * column_stride,
+                                 row_stride, column_stride, height, width);
+      if (!finite) doubted[j] = 1;
     }
-    if (staged) StoreStage(out, n);
-  }
-
-  void StoreStage(const Sink<float>& out, int64_t n) {
-    const ImageStrides& strides = problem_.out_strides;
-    const int64_t height = std::min(row_count_ * kTile, problem_.shape.h.out - row_ * kTile);
-    const int64_t width = std::min(column_count_ * kTile, problem_.shape.w.out - column_ * kTile);
+    if (!staged) return;
+    const int64_t width = std::min(segment.count * kTile, shape.w.out - ow);
     for (int64_t i = 0; i < height; ++i) {
-      const float* from = stage_ + i * column_count_ * kTile * plan_.nr;
-      const Sink<float> row = out + ((row_ * kTile + i) * strides.h + column_ * kTile * strides.w);
-      if (out.native() && strides.w == 1 && strides.c > 0) {
-        winograd_.transpose(from, plan_.nr, width, n, row.InPlace(), strides.c);
-        continue;
-      }
-      for (int64_t j = 0; j < width; ++j) {
-        (row + j * strides.w).Write(from + j * plan_.nr, n, strides.c);
-      }
+      StoreRow(stage + i * row_stride, width, n, out + i * strides.h);
+    }
+  }
+
+  void StoreRow(const float* from, int64_t width, int64_t n, const Sink<float>& to) const {
+    const ImageStrides& strides = problem_.out_strides;
+    if (to.native() && strides.w == 1 && strides.c > 0) {
+      kernels_.transpose(from, plan_.nr, width, n, to.InPlace(), strides.c);
+      return;
+    }
+    for (int64_t j = 0; j < width; ++j) {
+      (to + j * strides.w).Write(from + j * plan_.nr, n, strides.c);
     }
   }
 
   const ConvProblem<float>& problem_;
   const Plan& plan_;
-  const WinogradKernels& winograd_;
-  const float* const u_;
-  uint8_t* const doubted_;
-  Source<float> x_;
-  int64_t row_ = 0, column_ = 0, row_count_ = 0, column_count_ = 0;  // tiles of the task
-  // Scratch.
-  float *v_, *m_;
-  const float** pixels_;
-  const float** rows_;
-  float *copy_, *zeros_, *stage_;
+  const WinogradKernels& kernels_;
+  uint8_t* const doubted_;  // one per image, group and tile; where two panels write, both write 1
 };
+
+// All filters of the sets [first, first + sets).
+Buffer<float> TransformFilters(const Plan& plan, const Stages& stages, int64_t first,
+                               int64_t sets) {
+  const int64_t blocks = plan.panels * plan.blocks;
+  const double ns = kFilterNs * double(sets * blocks * plan.width * plan.nr);
+  Buffer<float> u(sets * plan.u_set());
+  ParallelFor(
+      {sets * blocks, ns, Scratch::Bytes<float>(9 * plan.nr)}, [&](int64_t index, Scratch scratch) {
+        stages.Filters(first + index / blocks, index % blocks / plan.blocks, index % plan.blocks,
+                       u.get() + index * plan.u_block(), scratch.Take<float>(9 * plan.nr));
+      });
+  return u;
+}
+
+// The sets [first, first + sets), whose filters are `shared` or else made by the tasks.
+void RunSets(const Plan& plan, const Stages& stages, int64_t first, int64_t sets,
+             const float* shared) {
+  const Split runs(plan.set_tiles, 1, plan.set_tiles, plan.runs);
+  const Split shares(plan.panels, 1, plan.panels, plan.shares);
+  const int64_t per_set = runs.count * shares.count, longest = runs.longest();
+  const int64_t own_count = shared == nullptr ? plan.u_block() + 9 * plan.nr : 0;
+  const size_t scratch_bytes = Scratch::Bytes<float>(plan.v_size(longest)) +
+                               Scratch::Bytes<float>(own_count) +
+                               std::max(Stages::InputScratch(plan), stages.OutputScratch(longest));
+  const Work work{sets * per_set, plan.total_ns, scratch_bytes};
+  ParallelFor(work, [&](int64_t index, Scratch scratch) {
+    const int64_t set = index / per_set;
+    const int64_t run = index % per_set / shares.count, share = index % shares.count;
+    const int64_t begin = runs.begin(run), count = runs.end(run) - begin;
+    float* const v = scratch.Take<float>(plan.v_size(count));
+    float* const own = scratch.Take<float>(own_count);
+    stages.Inputs(first + set, begin, count, v, scratch);
+    for (int64_t panel = shares.begin(share); panel < shares.end(share); ++panel) {
+      const auto u = [&](int64_t block) {
+        if (shared != nullptr) {
+          return shared + set * plan.u_set() + (panel * plan.blocks + block) * plan.u_block();
+        }
+        stages.Filters(first + set, panel, block, own, own + plan.u_block());
+        return const_cast<const float*>(own);
+      };
+      stages.Outputs(first + set, panel, begin, count, v, u, scratch);
+    }
+  });
+}
 
 // The ordered sum for up to `width` columns of the row of tiles that begins at output (oh, ow).
 void RedoTiles(const ConvProblem<float>& problem, int64_t image, int64_t group, int64_t oh,
@@ -351,7 +441,7 @@ void RedoTiles(const ConvProblem<float>& problem, int64_t image, int64_t group, 
 
 // Where a transform met an infinity or a NaN, or overflowed, the tile is the ordered sum instead.
 void RedoDoubted(const ConvProblem<float>& problem, const Plan& plan, const uint8_t* doubted) {
-  const int64_t rows = plan.rows.total, columns = plan.columns.total;
+  const int64_t rows = plan.tile_rows, columns = plan.tile_columns;
   for (int64_t i = 0; i < problem.batch * problem.shape.groups * rows; ++i, doubted += columns) {
     const int64_t group = i / rows, oh = i % rows * kTile;  // groups are counted through the images
     for (int64_t j = 0, n = 0; j < columns; j += std::max<int64_t>(1, n)) {
@@ -363,46 +453,26 @@ void RedoDoubted(const ConvProblem<float>& problem, const Plan& plan, const uint
   }
 }
 
-// All of a problem whose transformed filters are kept at once.
-void RunPart(const ConvProblem<float>& problem, const WinogradKernels& winograd, const Plan& plan) {
-  const Buffer<float> u = TransformFilters(problem, winograd, plan);
-  const int64_t tiles = plan.rows.total * plan.columns.total;
-  // One flag per image, group and tile: each has one writer.
-  std::vector<uint8_t> doubted(problem.batch * problem.shape.groups * tiles);
-  const int64_t pieces = plan.rows.count * plan.columns.count;
-  const int64_t per_image = problem.shape.groups * pieces;
-  const Work work{problem.batch * per_image, plan.total_ns, Task::ScratchBytes(plan, problem)};
-  ParallelFor(work, [&](int64_t index, Scratch scratch) {
-    Task task(problem, plan, winograd, u.get(), doubted.data(), scratch);
-    const int64_t piece = index % pieces;
-    task.Run(index / per_image, index % per_image / pieces, piece / plan.columns.count,
-             piece % plan.columns.count);
-  });
-  if (std::find(doubted.begin(), doubted.end(), 1) != doubted.end()) {
-    RedoDoubted(problem, plan, doubted.data());
-  }
-}
-
 }  // namespace
 
 void RunWinograd(const ConvProblem<float>& problem) {
   const SimdTarget target = ActiveTarget();
-  const auto& winograd = WinogradKernelsFor(target);
-  const auto& conv = ConvKernelsFor<float>(target);
-  const ConvShape& shape = problem.shape;
-  const int64_t nr = conv.nr, panels = CeilDiv(shape.group_k, nr);
-  // As many groups, or output channels of one group, as kFilterBytes hold the filters of.
-  const int64_t panel_bytes =
-      problem.banks * kElements * (shape.group_c + 1) * nr * int64_t{sizeof(float)};
-  const int64_t groups = std::max<int64_t>(1, kFilterBytes / (panels * panel_bytes));
-  const int64_t channels =
-      groups > 1 ? shape.group_k : std::max<int64_t>(1, kFilterBytes / panel_bytes) * nr;
-  for (int64_t g = 0; g < shape.groups; g += groups) {
-    for (int64_t k = 0; k < shape.group_k; k += channels) {
-      const ConvProblem<float> part = problem.Filters(g, std::min(groups, shape.groups - g), k,
-                                                      std::min(channels, shape.group_k - k));
-      RunPart(part, winograd, MakePlan(part, conv));
+  const Plan plan = MakePlan(problem, ConvKernelsFor<float>(target));
+  std::vector<uint8_t> doubted(plan.sets * plan.set_tiles);
+  const Stages stages(problem, plan, WinogradKernelsFor(target), doubted.data());
+  if (!plan.shared) {
+    RunSets(plan, stages, 0, plan.sets, nullptr);
+  } else {
+    const int64_t set_bytes = plan.u_set() * int64_t{sizeof(float)};
+    const Split parts(plan.sets, 1, std::max<int64_t>(1, kSharedBytes / set_bytes));
+    for (int64_t part = 0; part < parts.count; ++part) {
+      const int64_t first = parts.begin(part), sets = parts.end(part) - first;
+      const Buffer<float> u = TransformFilters(plan, stages, first, sets);
+      RunSets(plan, stages, first, sets, u.get());
     }
+  }
+  if (std::find(doubted.begin(), doubted.end(), 1) != doubted.end()) {
+    RedoDoubted(problem, plan, doubted.data());
   }
 }
 
