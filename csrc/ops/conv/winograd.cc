@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "ops/conv/packed_filter.h"
 #include "ops/conv/problem.h"
 #include "ops/strided.h"
 #include "runtime/buffer.h"
@@ -365,7 +366,9 @@ void RedoDoubted(const ConvProblem<float>& problem, const Plan& plan, const uint
 
 // All of a problem whose transformed filters are kept at once.
 void RunPart(const ConvProblem<float>& problem, const WinogradKernels& winograd, const Plan& plan) {
-  const Buffer<float> u = TransformFilters(problem, winograd, plan);
+  const PackedFilters<float> u = GetFilters(problem, FilterForm::kWinograd, winograd, plan.nr, [&] {
+    return TransformFilters(problem, winograd, plan);
+  });
   const int64_t tiles = plan.rows.total * plan.columns.total;
   // One flag per image, group and tile: each has one writer.
   std::vector<uint8_t> doubted(problem.batch * problem.shape.groups * tiles);
@@ -391,12 +394,14 @@ void RunWinograd(const ConvProblem<float>& problem) {
   const auto& conv = ConvKernelsFor<float>(target);
   const ConvShape& shape = problem.shape;
   const int64_t nr = conv.nr, panels = CeilDiv(shape.group_k, nr);
-  // As many groups, or output channels of one group, as kFilterBytes hold the filters of.
+  // As many groups, or output channels of one group, as kFilterBytes hold the filters of; all,
+  // where they are kept.
+  const int64_t most = problem.forms == nullptr ? kFilterBytes : INT64_MAX;
   const int64_t panel_bytes =
       problem.banks * kElements * (shape.group_c + 1) * nr * int64_t{sizeof(float)};
-  const int64_t groups = std::max<int64_t>(1, kFilterBytes / (panels * panel_bytes));
+  const int64_t groups = std::max<int64_t>(1, most / (panels * panel_bytes));
   const int64_t channels =
-      groups > 1 ? shape.group_k : std::max<int64_t>(1, kFilterBytes / panel_bytes) * nr;
+      groups > 1 ? shape.group_k : std::max<int64_t>(1, most / panel_bytes) * nr;
   for (int64_t g = 0; g < shape.groups; g += groups) {
     for (int64_t k = 0; k < shape.group_k; k += channels) {
       const ConvProblem<float> part = problem.Filters(g, std::min(groups, shape.groups - g), k,
