@@ -294,7 +294,7 @@ def conv_transpose2d(
         layout_code(op, layout),
     )
     x = as_array(op, "x", x)
-    if not isinstance(w, PackedFilter):
+    if type(w) is not PackedFilter:
         w = as_array(op, "w", w)
     result = result_type(op, x=x, w=w)
     shape = _core.conv_transpose2d_shape(x, w, options)
@@ -422,7 +422,7 @@ def _convolve(
         _choice(op, "algorithm", algorithm, _ALGORITHMS),
     )
     x = as_array(op, "x", x)
-    if not isinstance(w, PackedFilter):
+    if type(w) is not PackedFilter:
         w = as_array(op, "w", w)
     if dtype is None:
         result = result_type(op, x=x, w=w)
@@ -445,7 +445,7 @@ def _finish(
     out: Array | None,
 ) -> Array:
     operands = {"x": x}
-    if not isinstance(w, PackedFilter):  # whose memory nobody else has
+    if type(w) is not PackedFilter:  # whose memory nobody else has
         operands["w"] = w
     if bias is not None:
         # The bias is small, and cast whole; it never promotes.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, SupportsIndex
+from typing import Any, SupportsIndex, final
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -15,8 +15,10 @@ from ._array import Array, as_array
 from ._window import Padding, PerAxis, group_count, layout_code, padding_code, per_axis
 
 _OP = "pack_filter"
+_WITHOUT_HEIGHT = {"NHWC": "NWC", "NCHW": "NCW"}
 
 
+@final
 class PackedFilter(_core.PackedFilter):
     """Filters in the form that convolutions read them in; `pack_filter` makes them.
 
@@ -68,7 +70,7 @@ nbytes=2304)
         self._shape, self._dtype = w.shape, w.dtype
         self._groups, self._flip = group_count(_OP, groups), bool(flip)
         self._spatial = 1 if w.ndim == 3 or layout in ("NWC", "NCW") else 2
-        self._layout = layout.replace("H", "") if w.ndim == 3 else layout
+        self._layout = _WITHOUT_HEIGHT.get(layout, layout) if w.ndim == 3 else layout
         code = layout_code(_OP, self._layout, self._spatial)
         axes = self._spatial + 2
         if w.ndim not in (axes, axes + 1):
