@@ -83,8 +83,10 @@ Shape Conv2dShape(const Shape& x, const Shape& w, const Conv2dOptions& options);
 /// @throws DTypeError for types that do not go together, and what Conv2dShape throws.
 ///
 /// Allocates a packed copy of w (of a few banks at a time where there are many), or by Winograd's
-/// algorithm a transformed one of 4 times its size, 10 MB of it at a time; and, per thread, scratch
-/// of at most 2·L2 or 36·(C + 32) elements, kept for the thread's next call. Thread-safe.
+/// algorithm a transformed one of 4 times its size, 10 MB of it at a time; a PackedFilter keeps
+/// these instead. Beyond them, at most 2·L2 of scratch for each thread, which the calling thread
+/// keeps for its next call, and a third of L3 in all (Winograd's algorithm: as far as 36·(C + 32)
+/// elements fit there). Nothing is kept of a shape. Thread-safe.
 void Conv2d(const TensorView& x, const TensorView& w, const TensorView* bias,
             const Conv2dOptions& options, const TensorView& out);
 
