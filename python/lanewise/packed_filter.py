@@ -5,14 +5,23 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, SupportsIndex, final
+from typing import Any, SupportsIndex, cast, final
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from . import _core
 from ._array import Array, as_array
-from ._window import Padding, PerAxis, group_count, layout_code, padding_code, per_axis
+from ._window import (
+    Layout1d,
+    Layout2d,
+    Padding,
+    PerAxis,
+    group_count,
+    layout_code,
+    padding_code,
+    per_axis,
+)
 
 _OP = "pack_filter"
 _WITHOUT_HEIGHT = {"NHWC": "NWC", "NCHW": "NCW"}
@@ -63,14 +72,14 @@ nbytes=2304)
         w: ArrayLike,
         *,
         groups: SupportsIndex = 1,
-        layout: str = "NHWC",
+        layout: Layout1d | Layout2d = "NHWC",
         flip: bool = False,
     ) -> None:
         w = as_array(_OP, "w", w)
         self._shape, self._dtype = w.shape, w.dtype
         self._groups, self._flip = group_count(_OP, groups), bool(flip)
         self._spatial = 1 if w.ndim == 3 or layout in ("NWC", "NCW") else 2
-        self._layout = _WITHOUT_HEIGHT.get(layout, layout) if w.ndim == 3 else layout
+        self._layout: str = _WITHOUT_HEIGHT.get(layout, layout) if w.ndim == 3 else layout
         code = layout_code(_OP, self._layout, self._spatial)
         axes = self._spatial + 2
         if w.ndim not in (axes, axes + 1):
@@ -122,9 +131,8 @@ nbytes=2304)
         return self._options()(self.unpacked().astype(dtype))
 
     def _options(self) -> Callable[[ArrayLike], PackedFilter]:
-        return functools.partial(
-            PackedFilter, groups=self._groups, layout=self._layout, flip=self._flip
-        )
+        layout = cast(Layout2d, self._layout)
+        return functools.partial(PackedFilter, groups=self._groups, layout=layout, flip=self._flip)
 
     def _pack_for(
         self, x_shape: Sequence[SupportsIndex], stride: PerAxis, padding: Padding, dilation: PerAxis
@@ -169,7 +177,7 @@ def pack_filter(
     w: ArrayLike,
     *,
     groups: SupportsIndex = 1,
-    layout: str = "NHWC",
+    layout: Layout1d | Layout2d = "NHWC",
     flip: bool = False,
     x_shape: Sequence[SupportsIndex] | None = None,
     stride: PerAxis = 1,
@@ -197,9 +205,9 @@ def pack_filter(
     flip : bool, default False
         As for `conv2d`.
     x_shape : sequence of int, optional
-        Shape of the images to come, for which the filters are packed now: `w`'s dtype, contiguous,
-        and with these options. Without it, and for any other image, they are packed when a call
-        needs it.
+        Shape of the images to come, for whose `conv2d` or `conv1d` the filters are packed now:
+        `w`'s dtype, contiguous, and with these options. Without it, and for any other image, they
+        are packed when a call needs it.
     stride, padding, dilation
         As for `conv2d`; only used with `x_shape`.
 

@@ -174,8 +174,8 @@ Shape Conv1dShape(const Shape& x, const Shape& w, const Conv2dOptions& options);
 void Conv1d(const TensorView& x, const TensorView& w, const TensorView* bias,
             const Conv2dOptions& options, const TensorView& out);
 
-/// @name Conv1d with packed filters: as Conv2d's functions.
 /// @{
+/// Conv1d with packed filters: as Conv2d's functions.
 Shape Conv1dShape(const Shape& x, const PackedFilter& w, const Conv2dOptions& options);
 void Conv1d(const TensorView& x, const PackedFilter& w, const TensorView* bias,
             const Conv2dOptions& options, const TensorView& out);
@@ -215,10 +215,9 @@ Shape ConvTranspose2dShape(const Shape& x, const Shape& w, const ConvTranspose2d
 void ConvTranspose2d(const TensorView& x, const TensorView& w, const TensorView* bias,
                      const ConvTranspose2dOptions& options, const TensorView& out);
 
-/// @name ConvTranspose2d with packed filters
-/// w has the axes that ConvTranspose2d expects, and was packed without flip. There is a form for
-/// each phase.
 /// @{
+/// ConvTranspose2d with packed filters, of the axes that it expects and packed without flip. There
+/// is a form for each phase.
 Shape ConvTranspose2dShape(const Shape& x, const PackedFilter& w,
                            const ConvTranspose2dOptions& options);
 void ConvTranspose2d(const TensorView& x, const PackedFilter& w, const TensorView* bias,

@@ -2,7 +2,6 @@
 
 #include <pthread.h>
 
-#include <algorithm>
 #include <new>
 
 #include "ops/elements.h"
@@ -21,10 +20,10 @@ std::mutex packing_lock;
 [[maybe_unused]] const int fork_handler =
     pthread_atfork(nullptr, nullptr, [] { new (&packing_lock) std::mutex; });
 
-int64_t CountOf(const TensorView& w) {
-  int64_t count = 1;
-  for (const int64_t size : CheckedShape("pack_filter", w.sizes())) count *= size;
-  return count;
+int64_t BytesOf(const TensorView& w) {
+  int64_t bytes = ItemSize(w.dtype);
+  for (const int64_t size : w.sizes()) bytes = CheckedProduct("pack_filter", bytes, size);
+  return bytes;
 }
 
 }  // namespace
@@ -33,9 +32,9 @@ FilterForms::FilterForms(const TensorView& w, int64_t groups_, Layout layout_, b
     : groups(groups_),
       layout(layout_),
       flip(flip_),
-      memory_(CountOf(w) * ItemSize(w.dtype)),
+      memory_(BytesOf(w)),
       copy_(ContiguousView(memory_.get(), w.dtype, w.sizes())) {
-  if (CountOf(w) == 0) return;
+  if (memory_.bytes() == 0) return;
   MergedAxes<1> axes;
   for (int axis = 0; axis < w.rank; ++axis) axes.Append(w.shape[axis], {w.strides[axis]});
   const std::byte* const from = Data<std::byte>(w);
