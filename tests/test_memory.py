@@ -4,9 +4,12 @@ Zeros that were never written take no memory until somebody writes them, so an i
 nothing here, and a copy of it would show.
 """
 
+import gc
 import subprocess
 import sys
 
+import lanewise as lw
+import numpy as np
 import pytest
 
 PRELUDE = """
@@ -112,3 +115,22 @@ def test_two_gigabytes_through_a_strided_view_are_not_copied(name):
         [sys.executable, "-c", PRELUDE + CASES[name]], capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_nothing_is_kept_of_a_shape():
+    """10,000 convolutions of as many shapes leave no object of Python's behind."""
+    data = np.zeros(12 * 12 * 10 + 9 * 10 * 10, np.float32)
+
+    def convolve(i):
+        h, w, c, k = 3 + i % 10, 3 + i // 10 % 10, 1 + i // 100 % 10, 1 + i // 1000
+        x, filters = data[: h * w * c].reshape(h, w, c), data[: 9 * c * k].reshape(3, 3, c, k)
+        lw.conv2d(x, filters)
+        lw.conv2d(x, lw.pack_filter(filters, x_shape=x.shape))
+
+    convolve(0)
+    gc.collect()
+    before = sys.getallocatedblocks()
+    for i in range(10_000):
+        convolve(i)
+    gc.collect()
+    assert sys.getallocatedblocks() - before < 500

@@ -9,7 +9,7 @@ struct Case {
   int64_t c, k, size, window, stride = 1, groups = 1;
 };
 
-void Conv2d(benchmark::State& state, Case p, Layout layout) {
+void Conv2d(benchmark::State& state, Case p, Layout layout, bool pack) {
   Conv2dOptions options;
   options.stride = {p.stride, p.stride};
   options.padding.before = options.padding.after = {p.window / 2, p.window / 2};
@@ -28,9 +28,15 @@ void Conv2d(benchmark::State& state, Case p, Layout layout) {
   const TensorView x_view = image(x, p.size, p.c), y_view = image(y, o, p.k);
   const TensorView w_view =
       nhwc ? TensorView(w.data(), {r, r, group, p.k}) : TensorView(w.data(), {p.k, group, r, r});
+  const PackedFilter packed(w_view, p.groups, layout);
+  PackForConv2d(packed, x_view.sizes(), DType::kFloat32, options);
   const Stopwatch watch;
   for (auto _ : state) {
-    lanewise::Conv2d(x_view, w_view, nullptr, options, y_view);
+    if (pack) {
+      lanewise::Conv2d(x_view, packed, nullptr, options, y_view);
+    } else {
+      lanewise::Conv2d(x_view, w_view, nullptr, options, y_view);
+    }
     benchmark::ClobberMemory();
   }
   ReportFlops(state, watch, DType::kFloat32,
@@ -38,12 +44,14 @@ void Conv2d(benchmark::State& state, Case p, Layout layout) {
 }
 
 void Register(const char* name, Case size) {
-  for (const Layout layout : {Layout::kNHWC, Layout::kNCHW}) {
-    const std::string full =
-        std::string("Conv2d/") + name + (layout == Layout::kNHWC ? "/NHWC" : "/NCHW");
-    benchmark::RegisterBenchmark(full.c_str(), Conv2d, size, layout)
-        ->UseRealTime()
-        ->Unit(benchmark::kMicrosecond);
+  for (const bool pack : {false, true}) {
+    for (const Layout layout : {Layout::kNHWC, Layout::kNCHW}) {
+      const std::string full = std::string(pack ? "Conv2dPacked/" : "Conv2d/") + name +
+                               (layout == Layout::kNHWC ? "/NHWC" : "/NCHW");
+      benchmark::RegisterBenchmark(full.c_str(), Conv2d, size, layout, pack)
+          ->UseRealTime()
+          ->Unit(benchmark::kMicrosecond);
+    }
   }
 }
 

@@ -17,11 +17,12 @@ from cases import Case
 Prepared = tuple[Callable[[], Any], Callable[[Any], np.ndarray]]
 
 # In the order of the table's columns. "lanewise-out" writes the same array at each call, where the
-# others make a new one; "lanewise-direct" is the ordered sum throughout. "torch" is NCHW and
-# "torch-nhwc" channels_last; "torch-exact" keeps cdist from the matrix product.
+# others make a new one; "lanewise-packed" has its filters packed before; "lanewise-direct" is the
+# ordered sum throughout. "torch" is NCHW and "torch-nhwc" channels_last; "torch-exact" keeps cdist
+# from the matrix product.
 CONTESTANTS = {
     "conv": (
-        *("lanewise", "lanewise-out", "lanewise-nchw", "lanewise-direct"),
+        *("lanewise", "lanewise-out", "lanewise-packed", "lanewise-nchw", "lanewise-direct"),
         *("torch", "torch-nhwc", "onnxruntime", "ncnn", "scipy", "numpy"),
     ),
     "pool": (

@@ -1,4 +1,4 @@
-"""lanewise itself: NHWC as it comes, NCHW, and with `out=` (no new pages for each result)."""
+"""lanewise itself: as it comes, in NCHW, with `out=` (no new pages for each result), and others."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ def conv(case: Case, data: Data, variant: str) -> Prepared:
     if variant == "nchw":
         x, w = planes(x), np.ascontiguousarray(w.transpose(3, 2, 0, 1))
         return lambda: lw.conv2d(x, w, layout="NCHW", **options), nhwc
+    if variant == "packed":
+        w = lw.pack_filter(w, x_shape=x.shape, **options)
     if variant == "direct":
         options["algorithm"] = "direct"
     return prepared(variant, lambda **out: lw.conv2d(x, w, **options, **out))

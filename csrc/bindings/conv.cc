@@ -2,6 +2,7 @@
 
 #include <pybind11/stl.h>
 
+#include <cstring>
 #include <optional>
 #include <string>
 
@@ -10,29 +11,47 @@
 namespace lanewise::bindings {
 namespace {
 
-// `name`, and `name`_shape.
-template <class Options>
+// What the functions of the C++ API take for a packed filter is that filter itself.
+const PackedFilter& View(const PackedFilter& w) { return w; }
+const PackedFilter& ShapeOf(const PackedFilter& w) { return w; }
+using bindings::ShapeOf;
+using bindings::View;
+
+// `name`, and `name`_shape, for filters W that the C++ API sees as `Filters` of shape `Shapes`.
+template <class W, class Shapes, class Filters, class Options>
 void Define(py::module_& m, const std::string& name,
-            Shape (*shape)(const Shape& x, const Shape& w, const Options& options),
-            void (*op)(const TensorView& x, const TensorView& w, const TensorView* bias,
+            Shape (*shape)(const Shape& x, const Shapes& w, const Options& options),
+            void (*op)(const TensorView& x, const Filters& w, const TensorView* bias,
                        const Options& options, const TensorView& out)) {
   m.def((name + "_shape").c_str(),
-        [shape](const py::array& x, const py::array& w, const Options& options) {
+        [shape](const py::array& x, const W& w, const Options& options) {
           return Tuple(shape(ShapeOf(x), ShapeOf(w), options));
         },
         py::arg("x").noconvert(), py::arg("w").noconvert(), py::arg("options"));
 
   m.def(
       name.c_str(),
-      [op](const py::array& x, const py::array& w, const std::optional<py::array>& bias,
+      [op](const py::array& x, const W& w, const std::optional<py::array>& bias,
            const Options& options, py::array& out) {
-        const TensorView x_view = View(x), w_view = View(w), out_view = OutputView(out);
+        const TensorView x_view = View(x), out_view = OutputView(out);
+        const Filters& w_view = View(w);
         const TensorView bias_view = bias ? View(*bias) : TensorView();
         py::gil_scoped_release release;
         op(x_view, w_view, bias ? &bias_view : nullptr, options, out_view);
       },
       py::arg("x").noconvert(), py::arg("w").noconvert(), py::arg("bias").noconvert(),
       py::arg("options"), py::arg("out").noconvert());
+}
+
+// Packs for contiguous images of shape x and w's own type.
+void DefinePack(py::module_& m, const char* name, decltype(&PackForConv2d) pack) {
+  m.def(
+      name,
+      [pack](const PackedFilter& w, const Shape& x, const Conv2dOptions& options) {
+        py::gil_scoped_release release;
+        pack(w, x, w.filters().dtype, options);
+      },
+      py::arg("w"), py::arg("x"), py::arg("options"));
 }
 
 }  // namespace
@@ -85,9 +104,33 @@ void BindConv(py::module_& m) {
       py::arg("x"), py::arg("w"), py::arg("result").noconvert(), py::arg("options"));
   m.def("set_conv_algorithm", &SetConvAlgorithm, py::arg("name"));
 
-  Define<Conv2dOptions>(m, "conv2d", &Conv2dShape, &Conv2d);
-  Define<Conv2dOptions>(m, "conv1d", &Conv1dShape, &Conv1d);
-  Define<ConvTranspose2dOptions>(m, "conv_transpose2d", &ConvTranspose2dShape, &ConvTranspose2d);
+  py::class_<PackedFilter>(m, "PackedFilter")
+      .def(py::init([](const py::array& w, int64_t groups, Layout layout, bool flip) {
+             const TensorView view = View(w);
+             py::gil_scoped_release release;
+             return PackedFilter(view, groups, layout, flip);
+           }),
+           py::arg("w").noconvert(), py::arg("groups"), py::arg("layout"), py::arg("flip"))
+      .def_property_readonly("nbytes", &PackedFilter::bytes)
+      .def(
+          "read",
+          [](const PackedFilter& self, py::array& to) {
+            // `to` is contiguous, of the shape and dtype of w.
+            std::memcpy(to.mutable_data(), self.filters().data, to.nbytes());
+          },
+          py::arg("to").noconvert());
+
+  Define<py::array, Shape, TensorView, Conv2dOptions>(m, "conv2d", &Conv2dShape, &Conv2d);
+  Define<py::array, Shape, TensorView, Conv2dOptions>(m, "conv1d", &Conv1dShape, &Conv1d);
+  Define<py::array, Shape, TensorView, ConvTranspose2dOptions>(
+      m, "conv_transpose2d", &ConvTranspose2dShape, &ConvTranspose2d);
+  using Packed = PackedFilter;
+  Define<Packed, Packed, Packed, Conv2dOptions>(m, "conv2d", &Conv2dShape, &Conv2d);
+  Define<Packed, Packed, Packed, Conv2dOptions>(m, "conv1d", &Conv1dShape, &Conv1d);
+  Define<Packed, Packed, Packed, ConvTranspose2dOptions>(m, "conv_transpose2d",
+                                                         &ConvTranspose2dShape, &ConvTranspose2d);
+  DefinePack(m, "pack_for_conv2d", &PackForConv2d);
+  DefinePack(m, "pack_for_conv1d", &PackForConv1d);
 }
 
 }  // namespace lanewise::bindings

@@ -15,6 +15,19 @@ T* Data(const TensorView& view) {
   return static_cast<T*>(view.data);
 }
 
+inline TensorView ContiguousView(void* data, DType dtype, const Shape& shape) {
+  TensorView view;
+  view.data = data;
+  view.dtype = dtype;
+  view.rank = static_cast<int>(shape.size());
+  int64_t stride = 1;
+  for (int axis = view.rank; axis-- > 0; stride *= shape[axis]) {
+    view.shape[axis] = shape[axis];
+    view.strides[axis] = stride;
+  }
+  return view;
+}
+
 // to[i] = from[i·stride], i < n.
 template <class T>
 void Gather(const T* from, int64_t stride, int64_t n, T* to) {

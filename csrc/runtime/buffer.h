@@ -22,14 +22,17 @@ class Buffer {
     }
     data_.reset(static_cast<T*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64)));
     if (data_ == nullptr && bytes > 0) throw std::bad_alloc();
+    bytes_ = bytes;
   }
   T* get() const { return data_.get(); }
+  size_t bytes() const { return bytes_; }
 
  private:
   struct Free {
     void operator()(T* memory) const { std::free(memory); }
   };
   std::unique_ptr<T, Free> data_;
+  size_t bytes_ = 0;
 };
 
 }  // namespace lanewise

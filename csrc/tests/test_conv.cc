@@ -1,4 +1,7 @@
+#include <algorithm>
 #include <cmath>
+#include <thread>
+#include <utility>
 
 #include "lanewise/conv.h"
 #include "testing.h"
@@ -176,6 +179,111 @@ TEST_CASE("conv_transpose2d adds each pixel times the filter") {
                     options, TensorView(y.data(), {2, 6, 1}));
     CHECK(y == std::vector<float>{1, 10, 102, 20, 200, 0, 3, 30, 304, 40, 400, 0});
   });
+}
+
+TEST_CASE("a packed filter gives the same bits, and packs once") {
+  const int64_t h = 10, w = 11, c = 21, k = 35;
+  const auto x = testing::Integers<float>(h * w * c, 1), f = testing::Integers<float>(9 * c * k, 2);
+  const TensorView image(x.data(), {h, w, c}), filters(f.data(), {3, 3, c, k});
+  Conv2dOptions options = Padded(1, 1, 1);
+  const PackedFilter all(filters);
+  testing::EverywhereDo([&] {
+    for (const ConvAlgorithm algorithm : {ConvAlgorithm::kDirect, ConvAlgorithm::kWinograd}) {
+      options.algorithm = algorithm;
+      std::vector<float> y(h * w * k), z(h * w * k);
+      const TensorView out(z.data(), {h, w, k});
+      Conv2d(image, filters, nullptr, options, TensorView(y.data(), {h, w, k}));
+      Conv2d(image, all, nullptr, options, out);
+      REQUIRE(y == z);
+
+      PackedFilter early(filters);
+      CHECK(early.bytes() == f.size() * sizeof(float));
+      PackForConv2d(early, {h, w, c}, DType::kFloat32, options);
+      const size_t bytes = early.bytes();
+      CHECK(bytes > 2 * f.size() * sizeof(float));
+      const PackedFilter moved = std::move(early);
+      std::fill(z.begin(), z.end(), 0.0f);
+      Conv2d(image, moved, nullptr, options, out);
+      REQUIRE(y == z);
+      CHECK(moved.bytes() == bytes);
+    }
+  });
+  CHECK(Conv2dShape({h, w, c}, all, options) == Shape{h, w, k});
+  CHECK(all.filters().sizes() == Shape{3, 3, c, k});
+  CHECK(all.groups() == 1);
+  CHECK(all.layout() == Layout::kNHWC);
+  CHECK(!all.flip());
+}
+
+TEST_CASE("a packed filter copies any strides, and serves conv1d and conv_transpose2d") {
+  const std::vector<double> x{1, 2, 4, 8, 16, 32}, taps{100, 0, 10, 0, 1};
+  TensorView backwards(taps.data(), {3, 1, 1});  // 1, 10, 100
+  backwards.data = const_cast<double*>(taps.data() + 4);
+  backwards.strides[0] = -2;
+  const PackedFilter row(backwards);
+  std::vector<double> y(4);
+  PackForConv1d(row, {6, 1}, DType::kFloat64, {});
+  Conv1d(TensorView(x.data(), {6, 1}), row, nullptr, {}, TensorView(y.data(), {4, 1}));
+  CHECK(y == std::vector<double>{421, 842, 1684, 3368});
+
+  const std::vector<double> w{1, 10, 100};
+  const PackedFilter packed(TensorView(w.data(), {1, 3, 1, 1}));
+  ConvTranspose2dOptions options;
+  options.stride = {1, 2};
+  std::vector<double> z(5);
+  CHECK(ConvTranspose2dShape({1, 2, 1}, packed, options) == Shape{1, 5, 1});
+  ConvTranspose2d(TensorView(x.data(), {1, 2, 1}), packed, nullptr, options,
+                  TensorView(z.data(), {1, 5, 1}));
+  CHECK(z == std::vector<double>{1, 10, 102, 20, 200});
+}
+
+TEST_CASE("a packed filter refuses calls that contradict its options, and shapes that do not fit") {
+  const std::vector<float> w(3 * 3 * 4 * 8);
+  const PackedFilter packed(TensorView(w.data(), {3, 3, 4, 8}), 2);
+  Conv2dOptions options;
+  const auto check = [&](const char* message) {
+    CHECK_THROWS_WITH_AS(Conv2dShape({1, 8, 8, 8}, packed, options), doctest::Contains(message),
+                         std::invalid_argument);
+  };
+  check("conv2d: groups is 1, but w was packed with groups=2");
+  options.groups = 2;
+  CHECK(Conv2dShape({1, 8, 8, 8}, packed, options) == Shape{1, 6, 6, 8});
+  options.flip = true;
+  check("conv2d: flip is True, but w was packed with flip=False");
+  options.layout = Layout::kNCHW;
+  check("conv2d: layout is 'NCHW', but w was packed with layout='NHWC'");
+  CHECK_THROWS_WITH_AS(PackForConv2d(packed, {1, 8, 8, 4}, DType::kFloat32, Padded(0, 1, 2)),
+                       doctest::Contains("pack_filter: w has 4 input channels per group"),
+                       std::invalid_argument);
+  CHECK_THROWS_AS(PackForConv2d(packed, {1, 8, 8, 8}, DType::kInt32, Padded(0, 1, 2)), DTypeError);
+  CHECK_THROWS_WITH_AS(PackedFilter(TensorView(w.data(), {3, 4})),
+                       doctest::Contains("pack_filter: w has shape (3, 4), expected 3 axes"),
+                       std::invalid_argument);
+  CHECK_THROWS_WITH_AS(PackedFilter(TensorView(w.data(), {3, 3, 4, 8}), 0),
+                       doctest::Contains("pack_filter: groups is 0"), std::invalid_argument);
+}
+
+TEST_CASE("threads that use a packed filter for the first time at once") {
+  const int64_t size = 12, c = 64;
+  const auto x = testing::Integers<float>(size * size * c, 1);
+  const auto w = testing::Integers<float>(9 * c * c, 2);
+  const TensorView image(x.data(), {1, size, size, c}), filters(w.data(), {3, 3, c, c});
+  const Conv2dOptions options = Padded(1, 1, 1);
+  std::vector<float> expected(size * size * c);
+  Conv2d(image, filters, nullptr, options, TensorView(expected.data(), {1, size, size, c}));
+  for (int repeat = 0; repeat < 20; ++repeat) {
+    const PackedFilter packed(filters);
+    std::vector<std::vector<float>> results(8, std::vector<float>(expected.size()));
+    std::vector<std::thread> threads;
+    for (std::vector<float>& y : results) {
+      threads.emplace_back([&] {
+        Conv2d(image, packed, nullptr, options, TensorView(y.data(), {1, size, size, c}));
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    for (const std::vector<float>& y : results) REQUIRE(y == expected);
+    CHECK(packed.bytes() == 2 * w.size() * sizeof(float));
+  }
 }
 
 TEST_CASE("conv2d: an error names what was seen and leaves out alone") {

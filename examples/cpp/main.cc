@@ -1,4 +1,4 @@
-// Two ops on numbers that can be checked by hand; the exit code is 0 if they come out right.
+// Ops on numbers that can be checked by hand; the exit code is 0 if they come out right.
 #include <cstdio>
 #include <vector>
 
@@ -14,6 +14,11 @@ int main() {
                    {sums.data(), {1, 2, 2, 1}});
   std::printf("conv2d: %g %g %g %g\n", sums[0], sums[1], sums[2], sums[3]);
 
+  // The same filter, packed once for many images.
+  const lanewise::PackedFilter packed({filter.data(), {2, 2, 1, 1}});
+  std::vector<float> again(4);
+  lanewise::Conv2d({image.data(), {1, 3, 3, 1}}, packed, nullptr, {}, {again.data(), {1, 2, 2, 1}});
+
   // From the origin to two points of the plane.
   const std::vector<double> origin = {0, 0}, points = {3, 4, 5, 12};
   std::vector<double> distances(2);
@@ -21,7 +26,7 @@ int main() {
                               lanewise::Metric::kEuclidean, {distances.data(), {1, 2}});
   std::printf("pairwise_distances: %g %g\n", distances[0], distances[1]);
 
-  const bool right =
-      sums == std::vector<float>{12, 16, 24, 28} && distances == std::vector<double>{5, 13};
+  const bool right = sums == std::vector<float>{12, 16, 24, 28} && again == sums &&
+                     distances == std::vector<double>{5, 13};
   return right ? 0 : 1;
 }

@@ -5,6 +5,7 @@ from ._core import __version__
 from ._runtime import config, get_num_threads, set_num_threads, set_simd_target, show_config
 from .conv import conv1d, conv2d, conv2d_algorithm, conv_transpose2d, set_conv_algorithm
 from .distance import paired_distances, pairwise_distances
+from .packed_filter import PackedFilter, pack_filter
 from .pool import (
     avg_pool1d,
     avg_pool2d,
@@ -25,6 +26,7 @@ from .softmax import (
 )
 
 __all__ = [
+    "PackedFilter",
     "__version__",
     "avg_pool1d",
     "avg_pool2d",
@@ -43,6 +45,7 @@ __all__ = [
     "max_pool2d",
     "min_pool1d",
     "min_pool2d",
+    "pack_filter",
     "paired_distances",
     "pairwise_distances",
     "set_conv_algorithm",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+if TYPE_CHECKING:
+    from .packed_filter import PackedFilter
+
 Array: TypeAlias = NDArray[Any]
+_Operand = TypeVar("_Operand", bound="Array | PackedFilter")
 
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
@@ -32,7 +36,7 @@ def as_array(op: str, name: str, value: ArrayLike) -> Array:
     return array
 
 
-def result_type(op: str, **arrays: Array) -> np.dtype[Any]:
+def result_type(op: str, **arrays: Array | PackedFilter) -> np.dtype[Any]:
     """`np.result_type` of the arrays; what no kernel computes is a TypeError."""
     dtypes = {a.dtype for a in arrays.values()}
     if len(dtypes) == 1:
@@ -50,7 +54,9 @@ def float_result_type(op: str, **arrays: Array) -> np.dtype[Any]:
     return FLOAT64 if dtype.kind in "iub" else dtype
 
 
-def cast_array(op: str, name: str, array: Array, dtype: np.dtype[Any], copy: bool = False) -> Array:
+def cast_array(
+    op: str, name: str, array: _Operand, dtype: np.dtype[Any], copy: bool = False
+) -> _Operand:
     """`array`, if kernels can read it as `dtype` or `copy` is not set; else a copy of that dtype.
 
     A TypeError where NumPy would not call that a "same_kind" cast.
@@ -63,7 +69,7 @@ def cast_array(op: str, name: str, array: Array, dtype: np.dtype[Any], copy: boo
         raise TypeError(
             f"{op}: {name} has dtype {array.dtype}, which is no 'same_kind' cast to {dtype}"
         )
-    return array.astype(dtype)
+    return cast(_Operand, array.astype(dtype))
 
 
 def output(

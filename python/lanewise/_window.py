@@ -71,6 +71,14 @@ def per_axis(op: str, name: str, value: PerAxis, spatial: int = 2) -> tuple[int,
         ) from None
 
 
+def group_count(op: str, groups: SupportsIndex) -> int:
+    """`groups` as an int; TypeError where it is none."""
+    try:
+        return operator.index(groups)
+    except TypeError:
+        raise TypeError(f"{op}: groups is {groups!r}, expected an int") from None
+
+
 def padding_code(
     op: str, padding: Padding, spatial: int = 2
 ) -> tuple[_core.PaddingRule, tuple[int, int], tuple[int, int]]:

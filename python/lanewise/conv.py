@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, SupportsIndex, TypeVar
 
@@ -11,7 +10,17 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from . import _core
 from ._array import Array, as_array, cast_array, output, result_type
-from ._window import Layout1d, Layout2d, Padding, PerAxis, layout_code, padding_code, per_axis
+from ._window import (
+    Layout1d,
+    Layout2d,
+    Padding,
+    PerAxis,
+    group_count,
+    layout_code,
+    padding_code,
+    per_axis,
+)
+from .packed_filter import PackedFilter
 
 _Key = TypeVar("_Key")
 _Code = TypeVar("_Code")
@@ -42,7 +51,7 @@ _ALGORITHMS = {
 
 def conv2d(
     x: ArrayLike,
-    w: ArrayLike,
+    w: ArrayLike | PackedFilter,
     bias: ArrayLike | None = None,
     *,
     stride: PerAxis = 1,
@@ -68,9 +77,10 @@ def conv2d(
     x : array_like
         Images: (N, H, W, C) in layout "NHWC", (N, C, H, W) in "NCHW"; or one image without N, and
         then the result is without it too. Any real dtype.
-    w : array_like
+    w : array_like or PackedFilter
         Filters: (R, S, C/groups, K) in layout "NHWC", as tf.nn.conv2d; (K, C/groups, R, S) in
-        "NCHW", as torch. With one more leading axis of length N: one bank of filters per image.
+        "NCHW", as torch. With one more leading axis of length N: one bank of filters per image. Or
+        such filters packed by `pack_filter`, with the same `groups`, `layout` and `flip`.
     bias : array_like, shape (K,), optional
         Added to each output channel; also (N, K) where `w` has a bank per image. Cast to the
         result's dtype, never promoting it.
@@ -140,7 +150,7 @@ def conv2d(
 
 def conv1d(
     x: ArrayLike,
-    w: ArrayLike,
+    w: ArrayLike | PackedFilter,
     bias: ArrayLike | None = None,
     *,
     stride: PerAxis = 1,
@@ -165,9 +175,9 @@ def conv1d(
     x : array_like
         Signals: (N, W, C) in layout "NWC", (N, C, W) in "NCW"; or one signal without N, and then
         the result is without it too. Any real dtype.
-    w : array_like
+    w : array_like or PackedFilter
         Filters: (S, C/groups, K) in layout "NWC", (K, C/groups, S) in "NCW". With one more leading
-        axis of length N: one bank of filters per signal.
+        axis of length N: one bank of filters per signal. Or such filters packed by `pack_filter`.
     bias : array_like, shape (K,), optional
         Added to each output channel; also (N, K) where `w` has a bank per signal.
     stride, dilation : int or a sequence of one int, default 1
@@ -209,7 +219,7 @@ def conv1d(
 
 def conv_transpose2d(
     x: ArrayLike,
-    w: ArrayLike,
+    w: ArrayLike | PackedFilter,
     bias: ArrayLike | None = None,
     *,
     stride: PerAxis = 1,
@@ -231,9 +241,9 @@ def conv_transpose2d(
     x : array_like
         Images: (N, H, W, C) in layout "NHWC", (N, C, H, W) in "NCHW"; or one image without N, and
         then the result is without it too. Any real dtype.
-    w : array_like
+    w : array_like or PackedFilter
         Filters: (R, S, K/groups, C) in layout "NHWC", as tf.nn.conv2d_transpose; (C, K/groups, R,
-        S) in "NCHW", as torch.
+        S) in "NCHW", as torch. Or such filters packed by `pack_filter`.
     bias : array_like, shape (K,), optional
         Added to each output channel. Cast to the result's dtype, never promoting it.
     stride, dilation : int or one int per spatial axis, default 1
@@ -280,10 +290,12 @@ def conv_transpose2d(
         per_axis(op, "dilation", dilation),
         *padding_code(op, padding),
         per_axis(op, "output_padding", output_padding),
-        _groups(op, groups),
+        group_count(op, groups),
         layout_code(op, layout),
     )
-    x, w = as_array(op, "x", x), as_array(op, "w", w)
+    x = as_array(op, "x", x)
+    if type(w) is not PackedFilter:
+        w = as_array(op, "w", w)
     result = result_type(op, x=x, w=w)
     shape = _core.conv_transpose2d_shape(x, w, options)
     return _finish(op, _core.conv_transpose2d, x, w, bias, options, shape, result, out)
@@ -341,7 +353,7 @@ def conv2d_algorithm(
         per_axis(op, "stride", stride),
         per_axis(op, "dilation", dilation),
         *padding_code(op, padding),
-        _groups(op, groups),
+        group_count(op, groups),
         layout_code(op, layout),
         _core.Activation.NONE,
         _core.PadMode.CONSTANT,
@@ -380,10 +392,10 @@ def set_conv_algorithm(name: str) -> None:
 def _convolve(
     op: str,
     spatial: int,
-    shape_of: Callable[[Array, Array, _core.Conv2dOptions], tuple[int, ...]],
+    shape_of: Callable[[Array, Array | PackedFilter, _core.Conv2dOptions], tuple[int, ...]],
     kernel: Callable[..., None],
     x: ArrayLike,
-    w: ArrayLike,
+    w: ArrayLike | PackedFilter,
     bias: ArrayLike | None,
     stride: PerAxis,
     padding: Padding,
@@ -402,14 +414,16 @@ def _convolve(
         per_axis(op, "stride", stride, spatial),
         per_axis(op, "dilation", dilation, spatial),
         *padding_code(op, padding, spatial),
-        _groups(op, groups),
+        group_count(op, groups),
         layout_code(op, layout, spatial),
         _choice(op, "activation", activation, _ACTIVATIONS),
         _choice(op, "pad_mode", pad_mode, _PAD_MODES),
         bool(flip),
         _choice(op, "algorithm", algorithm, _ALGORITHMS),
     )
-    x, w = as_array(op, "x", x), as_array(op, "w", w)
+    x = as_array(op, "x", x)
+    if type(w) is not PackedFilter:
+        w = as_array(op, "w", w)
     if dtype is None:
         result = result_type(op, x=x, w=w)
     else:
@@ -423,14 +437,16 @@ def _finish(
     op: str,
     kernel: Callable[..., None],
     x: Array,
-    w: Array,
+    w: Array | PackedFilter,
     bias: ArrayLike | None,
     options: object,
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
     out: Array | None,
 ) -> Array:
-    operands = {"x": x, "w": w}
+    operands = {"x": x}
+    if type(w) is not PackedFilter:  # whose memory nobody else has
+        operands["w"] = w
     if bias is not None:
         # The bias is small, and cast whole; it never promotes.
         array = as_array(op, "bias", bias)
@@ -445,10 +461,3 @@ def _choice(op: str, name: str, value: _Key, codes: Mapping[_Key, _Code]) -> _Co
         names = ", ".join(map(repr, codes))
         raise ValueError(f"{op}: {name} is {value!r}, expected one of {names}")
     return codes[value]
-
-
-def _groups(op: str, groups: SupportsIndex) -> int:
-    try:
-        return operator.index(groups)
-    except TypeError:
-        raise TypeError(f"{op}: groups is {groups!r}, expected an int") from None

@@ -3,6 +3,8 @@
 #ifndef LANEWISE_CONV_H_
 #define LANEWISE_CONV_H_
 
+#include <cstddef>
+#include <memory>
 #include <string>
 
 #include "lanewise/error.h"
@@ -81,10 +83,66 @@ Shape Conv2dShape(const Shape& x, const Shape& w, const Conv2dOptions& options);
 /// @throws DTypeError for types that do not go together, and what Conv2dShape throws.
 ///
 /// Allocates a packed copy of w (of a few banks at a time where there are many), or by Winograd's
-/// algorithm a transformed one of at most 10 MB; and, per thread, scratch of at most 2·L2 or, by
-/// Winograd's, 3·L2 or 72·(C + 64) elements, kept for the thread's next call. Thread-safe.
+/// algorithm a transformed one of at most 10 MB; a PackedFilter keeps these instead. Beyond them, at
+/// most 2·L2 of scratch for each thread, which the calling thread keeps for its next call, and a
+/// third of L3 in all (Winograd's algorithm: as far as 72·(C + 64) elements fit there). Nothing is
+/// kept of a shape. Thread-safe.
 void Conv2d(const TensorView& x, const TensorView& w, const TensorView* bias,
             const Conv2dOptions& options, const TensorView& out);
+
+/// @cond
+class FilterForms;
+/// @endcond
+
+/// Filters that are packed once, for many calls. It is taken wherever `w` is, and gives the same
+/// bits; a call then packs nothing.
+///
+/// It holds a copy of w and, from the first call on that reads it, the form in which that call's
+/// algorithm reads filters; each form once for every element type that is computed in and every
+/// SIMD target. Such a form is as large as w in that type, with the output channels of each group
+/// padded to a whole panel (of 64 at most), or 4 times as large for Winograd's algorithm.
+///
+/// Thread-safe: several threads may use one object at once, the first use included, of which one
+/// packs and the others wait. A child that was forked meanwhile packs for itself.
+class PackedFilter {
+ public:
+  /// Copies w, which has the axes that Conv2d, Conv1d or ConvTranspose2d expect. Calls must have
+  /// the same groups, layout and flip.
+  ///
+  /// @throws std::invalid_argument for a w that has not 3 to 5 axes, or groups below 1.
+  explicit PackedFilter(const TensorView& w, int64_t groups = 1, Layout layout = Layout::kNHWC,
+                        bool flip = false);
+  ~PackedFilter();                                   ///< frees the copy and all forms
+  PackedFilter(PackedFilter&&) noexcept;             ///< leaves an object without filters
+  PackedFilter& operator=(PackedFilter&&) noexcept;  ///< leaves an object without filters
+
+  const TensorView& filters() const;  ///< the copy of w, contiguous; never changes
+  int64_t groups() const;             ///< of the calls
+  Layout layout() const;              ///< of the calls
+  bool flip() const;                  ///< of the calls
+  size_t bytes() const;               ///< of the copy and of all forms until now
+
+  /// @cond
+  FilterForms& forms() const { return *forms_; }
+  /// @endcond
+
+ private:
+  std::unique_ptr<FilterForms> forms_;
+};
+
+/// Conv2dShape for packed filters, with whose groups, layout and flip the options must agree.
+Shape Conv2dShape(const Shape& x, const PackedFilter& w, const Conv2dOptions& options);
+
+/// Conv2d with packed filters, with whose groups, layout and flip the options must agree.
+void Conv2d(const TensorView& x, const PackedFilter& w, const TensorView* bias,
+            const Conv2dOptions& options, const TensorView& out);
+
+/// Packs now what Conv2d would on its first use, for contiguous images of shape x and a contiguous
+/// result of this type.
+///
+/// @throws what Conv2d does.
+void PackForConv2d(const PackedFilter& w, const Shape& x, DType dtype,
+                   const Conv2dOptions& options);
 
 /// What Conv2d would do for one image, and why.
 struct ConvChoice {
@@ -115,6 +173,15 @@ Shape Conv1dShape(const Shape& x, const Shape& w, const Conv2dOptions& options);
 /// Conv1dShape's shapes.
 void Conv1d(const TensorView& x, const TensorView& w, const TensorView* bias,
             const Conv2dOptions& options, const TensorView& out);
+
+/// @{
+/// Conv1d with packed filters: as Conv2d's functions.
+Shape Conv1dShape(const Shape& x, const PackedFilter& w, const Conv2dOptions& options);
+void Conv1d(const TensorView& x, const PackedFilter& w, const TensorView* bias,
+            const Conv2dOptions& options, const TensorView& out);
+void PackForConv1d(const PackedFilter& w, const Shape& x, DType dtype,
+                   const Conv2dOptions& options);
+/// @}
 
 /// The options of ConvTranspose2d.
 struct ConvTranspose2dOptions {
@@ -147,6 +214,15 @@ Shape ConvTranspose2dShape(const Shape& x, const Shape& w, const ConvTranspose2d
 /// (K,).
 void ConvTranspose2d(const TensorView& x, const TensorView& w, const TensorView* bias,
                      const ConvTranspose2dOptions& options, const TensorView& out);
+
+/// @{
+/// ConvTranspose2d with packed filters, of the axes that it expects and packed without flip. There
+/// is a form for each phase.
+Shape ConvTranspose2dShape(const Shape& x, const PackedFilter& w,
+                           const ConvTranspose2dOptions& options);
+void ConvTranspose2d(const TensorView& x, const PackedFilter& w, const TensorView* bias,
+                     const ConvTranspose2dOptions& options, const TensorView& out);
+/// @}
 
 }  // namespace lanewise
 

@@ -1,8 +1,10 @@
-// conv2d and conv1d: validation, and the way from views in either layout to a ConvProblem.
+// conv2d, conv1d and their share of pack_filter: validation, and the way from views in either
+// layout to a ConvProblem.
 #include <algorithm>
 
 #include "ops/conv/algorithm.h"
 #include "ops/conv/form.h"
+#include "ops/conv/packed_filter.h"
 #include "ops/conv/problem.h"
 #include "runtime/error.h"
 
@@ -10,6 +12,7 @@ namespace lanewise {
 namespace {
 
 constexpr ConvForm kConv2d{"conv2d", 2, false}, kConv1d{"conv1d", 1, false};
+constexpr ConvForm kPack2d{"pack_filter", 2, false}, kPack1d{"pack_filter", 1, false};
 
 // Filters are packed for as many images at a time as take this much, where each has its own: half
 // of a small L3.
@@ -69,12 +72,12 @@ FilterStrides FilterStridesOf(const TensorView& w, const FilterAxes& axes, const
 
 template <class T>
 void Run(const ConvForm& form, const ConvShape& shape, ConvMethod method, const TensorView& x,
-         const TensorView& w, const TensorView* bias, const Conv2dOptions& options,
-         const TensorView& out) {
+         const TensorView& w, FilterForms* forms, const TensorView* bias,
+         const Conv2dOptions& options, const TensorView& out) {
   const ImageAxes x_axes(form, x.rank, options.layout);
   const FilterAxes w_axes(form, w.rank, options.layout);
   const int64_t batch = SizeOf(x.sizes(), x_axes.n);
-  const bool banks = w_axes.bank >= 0, bias_banks = bias != nullptr && bias->rank == 2;
+  const bool has_banks = w_axes.bank >= 0, bias_banks = bias != nullptr && bias->rank == 2;
   const Buffer<T> biases = GatherBias<T>(bias, bias_banks ? batch : 1, shape.filters());
   int64_t first = 0;
   const FilterStrides filter_strides = FilterStridesOf(w, w_axes, shape, options.flip, &first);
@@ -83,7 +86,7 @@ void Run(const ConvForm& form, const ConvShape& shape, ConvMethod method, const 
                              Border(options.pad_mode, shape.h.in),
                              Border(options.pad_mode, shape.w.in),
                              batch,
-                             banks ? batch : 1,
+                             SizeOf(w.sizes(), w_axes.bank),
                              Source<T>(x),
                              StridesOf(x, x_axes),
                              Source<T>(w) + first,
@@ -93,8 +96,9 @@ void Run(const ConvForm& form, const ConvShape& shape, ConvMethod method, const 
                              real ? options.activation : Activation::kNone,
                              real ? nullptr : ClampFor(out.dtype, options.activation),
                              Sink<T>(out),
-                             StridesOf(out, x_axes)};
-  if (!banks) return RunConv(whole, method);
+                             StridesOf(out, x_axes),
+                             forms};
+  if (!has_banks || forms != nullptr) return RunConv(whole, method);
   const int64_t bytes = shape.filters() * shape.terms() * int64_t{sizeof(T)};
   const int64_t at_a_time = std::max<int64_t>(1, kBankBytes / std::max<int64_t>(1, bytes));
   for (int64_t image = 0; image < batch; image += at_a_time) {
@@ -102,8 +106,9 @@ void Run(const ConvForm& form, const ConvShape& shape, ConvMethod method, const 
   }
 }
 
-void Conv(const ConvForm& form, const TensorView& x, const TensorView& w, const TensorView* bias,
-          const Conv2dOptions& options, const TensorView& out) {
+// `forms` are w's, or null.
+void Conv(const ConvForm& form, const TensorView& x, const TensorView& w, FilterForms* forms,
+          const TensorView* bias, const Conv2dOptions& options, const TensorView& out) {
   const Shape x_shape = x.sizes(), w_shape = w.sizes();
   const ConvShape shape = Resolve(form, x_shape, w_shape, options);
   Shape bias_shape{shape.filters()};
@@ -119,7 +124,27 @@ void Conv(const ConvForm& form, const TensorView& x, const TensorView& w, const 
   const ConvDecision choice = Choose(form, shape, out.dtype, options);
   if (std::count(out.shape, out.shape + out.rank, 0) > 0) return;
   Dispatch(out.dtype, [&](auto zero) {
-    Run<decltype(zero)>(form, shape, choice.method, x, w, bias, options, out);
+    Run<decltype(zero)>(form, shape, choice.method, x, w, forms, bias, options, out);
+  });
+}
+
+// A call on no images packs the filters that it would read, and computes nothing.
+void Pack(const ConvForm& form, const PackedFilter& w, const Shape& x_shape, DType dtype,
+          const Conv2dOptions& options) {
+  const TensorView& filters = FiltersFor(form, w, options);
+  const ConvShape shape = Resolve(form, x_shape, filters.sizes(), options);
+  const Shape out_shape = OutputShape(form, x_shape, shape, options.layout);
+  const auto no_images = [&](Shape sizes) {
+    if (static_cast<int>(sizes.size()) < form.spatial + 2) sizes.insert(sizes.begin(), 0);
+    sizes[0] = 0;
+    return ContiguousView(nullptr, dtype, sizes);
+  };
+  const TensorView x = no_images(x_shape), out = no_images(out_shape);
+  CheckOperands(form, x, filters, nullptr, {}, out, out.sizes());
+  const ConvDecision choice = Choose(form, shape, dtype, options);
+  if (std::count(out_shape.begin(), out_shape.end(), 0) > 0) return;
+  Dispatch(dtype, [&](auto zero) {
+    Run<decltype(zero)>(form, shape, choice.method, x, filters, &w.forms(), nullptr, options, out);
   });
 }
 
@@ -131,7 +156,21 @@ Shape Conv2dShape(const Shape& x, const Shape& w, const Conv2dOptions& options) 
 
 void Conv2d(const TensorView& x, const TensorView& w, const TensorView* bias,
             const Conv2dOptions& options, const TensorView& out) {
-  Conv(kConv2d, x, w, bias, options, out);
+  Conv(kConv2d, x, w, nullptr, bias, options, out);
+}
+
+Shape Conv2dShape(const Shape& x, const PackedFilter& w, const Conv2dOptions& options) {
+  return Conv2dShape(x, FiltersFor(kConv2d, w, options).sizes(), options);
+}
+
+void Conv2d(const TensorView& x, const PackedFilter& w, const TensorView* bias,
+            const Conv2dOptions& options, const TensorView& out) {
+  Conv(kConv2d, x, FiltersFor(kConv2d, w, options), &w.forms(), bias, options, out);
+}
+
+void PackForConv2d(const PackedFilter& w, const Shape& x, DType dtype,
+                   const Conv2dOptions& options) {
+  Pack(kPack2d, w, x, dtype, options);
 }
 
 ConvChoice Conv2dChoice(const Shape& x, const Shape& w, DType dtype, const Conv2dOptions& options) {
@@ -147,7 +186,21 @@ Shape Conv1dShape(const Shape& x, const Shape& w, const Conv2dOptions& options) 
 
 void Conv1d(const TensorView& x, const TensorView& w, const TensorView* bias,
             const Conv2dOptions& options, const TensorView& out) {
-  Conv(kConv1d, x, w, bias, Flat(options), out);
+  Conv(kConv1d, x, w, nullptr, bias, Flat(options), out);
+}
+
+Shape Conv1dShape(const Shape& x, const PackedFilter& w, const Conv2dOptions& options) {
+  return Conv1dShape(x, FiltersFor(kConv1d, w, options).sizes(), options);
+}
+
+void Conv1d(const TensorView& x, const PackedFilter& w, const TensorView* bias,
+            const Conv2dOptions& options, const TensorView& out) {
+  Conv(kConv1d, x, FiltersFor(kConv1d, w, options), &w.forms(), bias, Flat(options), out);
+}
+
+void PackForConv1d(const PackedFilter& w, const Shape& x, DType dtype,
+                   const Conv2dOptions& options) {
+  Pack(kPack1d, w, x, dtype, Flat(options));
 }
 
 }  // namespace lanewise

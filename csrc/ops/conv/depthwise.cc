@@ -13,6 +13,7 @@
 #include "kernels/kernels.h"
 #include "ops/conv/epilogue.h"
 #include "ops/conv/pack.h"
+#include "ops/conv/packed_filter.h"
 #include "ops/strided.h"
 #include "runtime/buffer.h"
 #include "runtime/cpu.h"
@@ -115,7 +116,8 @@ void RunChannelLanes(const ConvProblem<T>& problem, const ConvKernels<T>& kernel
   const ConvShape& shape = problem.shape;
   const WindowAxis &h = shape.h, &w = shape.w;
   const int64_t mr = kernels.depthwise_mr, taps = shape.taps(), nr = kernels.nr;
-  const Buffer<T> filter = PackTaps(problem, true);
+  const PackedFilters<T> filter =
+      GetFilters(problem, FilterForm::kTaps, kernels, 0, [&] { return PackTaps(problem, true); });
   const Buffer<T> zeros(shape.groups);
   std::fill_n(zeros.get(), shape.groups, T(0));
 
@@ -196,7 +198,8 @@ void RunPixelLanes(const ConvProblem<T>& problem, const ConvKernels<T>& kernels)
   const ConvShape& shape = problem.shape;
   const WindowAxis &h = shape.h, &w = shape.w;
   const int64_t mr = kernels.depthwise_mr, taps = shape.taps();
-  const Buffer<T> filter = PackTaps(problem, false);
+  const PackedFilters<T> filter = GetFilters(problem, FilterForm::kTapRows, kernels, 0,
+                                             [&] { return PackTaps(problem, false); });
 
   const Phases phases(w);
   const int64_t phase_count = phases.rests.size();

@@ -19,6 +19,7 @@
 #include "kernels/kernels.h"
 #include "ops/conv/epilogue.h"
 #include "ops/conv/pack.h"
+#include "ops/conv/packed_filter.h"
 #include "ops/strided.h"
 #include "runtime/cpu.h"
 #include "runtime/parallel.h"
@@ -104,15 +105,16 @@ Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels) {
 // The filters as the plan wants them, in the caller's memory or packed.
 template <class T>
 struct Filters {
-  Buffer<T> packed;
+  PackedFilters<T> packed;
   const T* data;
   int64_t bank, group, row;  // distances; `row` for lanes = pixels only
 
-  Filters(const ConvProblem<T>& problem, const Plan& plan) {
+  Filters(const ConvProblem<T>& problem, const Plan& plan, const ConvKernels<T>& kernels) {
     const ConvShape& shape = problem.shape;
     row = shape.terms();
     if (plan.channel_lanes) {
-      packed = PackFilterPanels(problem, plan.nr);
+      packed = GetFilters(problem, FilterForm::kPanels, kernels, plan.nr,
+                          [&] { return PackFilterPanels(problem, plan.nr); });
       group = CeilDiv(shape.group_k, plan.nr) * plan.nr * shape.terms();
     } else if (HasFilterRows(problem)) {
       data = problem.filter.InPlace();
@@ -121,7 +123,8 @@ struct Filters {
       row = problem.filter_strides.k;
       return;
     } else {
-      packed = PackFilterRows(problem);
+      packed = GetFilters(problem, FilterForm::kRows, kernels, 0,
+                          [&] { return PackFilterRows(problem); });
       group = shape.group_k * row;
     }
     data = packed.get();
@@ -316,7 +319,7 @@ template <class T>
 void RunDirect(const ConvProblem<T>& problem) {
   const auto& kernels = ConvKernelsFor<T>(ActiveTarget());
   const Plan plan = MakePlan(problem, kernels);
-  const Filters<T> filters(problem, plan);
+  const Filters<T> filters(problem, plan, kernels);
   const int64_t channel_pieces = plan.channels.count, pixel_pieces = plan.pixels.count;
   const int64_t per_group = channel_pieces * pixel_pieces;
   const int64_t per_image = problem.shape.groups * per_group;

@@ -11,12 +11,6 @@
 namespace lanewise {
 namespace {
 
-// "NHWC", "NWC", …: what `layout` is called for data with this many spatial axes.
-const char* Name(const ConvForm& form, Layout layout) {
-  const bool last = layout == Layout::kNHWC;
-  return form.spatial == 2 ? (last ? "NHWC" : "NCHW") : (last ? "NWC" : "NCW");
-}
-
 std::string FilterName(const ConvForm& form, Layout layout) {
   const std::string window = form.spatial == 2 ? "height, width" : "width";
   const bool last = layout == Layout::kNHWC;
@@ -46,6 +40,11 @@ void Relu6(std::byte* results, int64_t n, int64_t stride) {
 }
 
 }  // namespace
+
+const char* LayoutName(const ConvForm& form, Layout layout) {
+  const bool last = layout == Layout::kNHWC;
+  return form.spatial == 2 ? (last ? "NHWC" : "NCHW") : (last ? "NWC" : "NCW");
+}
 
 ImageAxes::ImageAxes(const ConvForm& form, size_t rank, Layout layout) {
   const int batched = static_cast<int>(rank) - form.spatial - 1;
@@ -78,12 +77,12 @@ ConvShape ResolveChannels(const ConvForm& form, const Shape& x, const Shape& w, 
   const size_t image_rank = form.spatial + 2;
   if (x.size() != image_rank && x.size() != image_rank - 1) {
     Fail(op, ": x has shape ", ToString(x), ", expected ", image_rank, " axes in layout ",
-         Name(form, layout), ", or ", image_rank - 1, " without the batch");
+         LayoutName(form, layout), ", or ", image_rank - 1, " without the batch");
   }
   const bool may_have_banks = !form.transposed && x.size() == image_rank;
   if (w.size() != image_rank && !(may_have_banks && w.size() == image_rank + 1)) {
     Fail(op, ": w has shape ", ToString(w), ", expected ", image_rank, " axes ",
-         FilterName(form, layout), " in layout ", Name(form, layout),
+         FilterName(form, layout), " in layout ", LayoutName(form, layout),
          may_have_banks ? ", or one more in front for a bank of filters per image" : "");
   }
   const ImageAxes x_axes(form, x.size(), layout);
@@ -100,13 +99,13 @@ ConvShape ResolveChannels(const ConvForm& form, const Shape& x, const Shape& w, 
   if (channels % groups != 0 || whole % groups != 0) {
     Fail(op, ": groups=", groups, " divides not both the ", channels, " channels of x (shape ",
          ToString(x), ") and the ", whole, form.transposed ? " channels" : " filters",
-         " of w (shape ", ToString(w), "), layout ", Name(form, layout));
+         " of w (shape ", ToString(w), "), layout ", LayoutName(form, layout));
   }
   if (form.transposed) {
     if (whole != channels) {
       Fail(op, ": w has ", whole, " input channels (shape ", ToString(w), ", axes ",
            FilterName(form, layout), "), but x has ", channels, " channels (shape ", ToString(x),
-           ", layout ", Name(form, layout), ")");
+           ", layout ", LayoutName(form, layout), ")");
     }
     return {groups, channels / groups, part, {}, {}};
   }
@@ -116,7 +115,7 @@ ConvShape ResolveChannels(const ConvForm& form, const Shape& x, const Shape& w, 
                                           : (form.spatial == 2 ? "OIHW" : "OIW");
     Fail(op, ": w has ", part, " input channels per group (shape ", ToString(w), ", layout ",
          filter_layout, "), but x has ", channels, " channels (shape ", ToString(x), ", layout ",
-         Name(form, layout), ") and groups=", groups);
+         LayoutName(form, layout), ") and groups=", groups);
   }
   return {groups, part, whole / groups, {}, {}};
 }

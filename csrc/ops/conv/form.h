@@ -18,6 +18,9 @@ struct ConvForm {
   bool transposed;  // the filter's channel axes are (out, in) instead of (in, out)
 };
 
+// "NHWC", "NWC", …: what `layout` is called for data with this many spatial axes.
+const char* LayoutName(const ConvForm& form, Layout layout);
+
 // The positions of an image's axes.
 struct ImageAxes {
   int n, h, w, c;  // -1 where there is none

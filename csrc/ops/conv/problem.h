@@ -34,6 +34,8 @@ struct ConvShape {
   int64_t pixels() const { return h.out * w.out; }
 };
 
+class FilterForms;
+
 // relu or relu6 of results of an integer type, in place, after they have wrapped around.
 using Clamp = void (*)(std::byte* results, int64_t n, int64_t stride);
 
@@ -53,6 +55,7 @@ struct ConvProblem {
   Clamp clamp;            // which may have this instead
   Sink<T> out;
   ImageStrides out_strides;
+  FilterForms* forms;  // where the filters' packed forms are kept; null: packed for this call
 
   int64_t bank(int64_t image) const { return banks == 1 ? 0 : image; }
 

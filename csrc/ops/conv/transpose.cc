@@ -10,6 +10,7 @@
 
 #include "ops/conv/algorithm.h"
 #include "ops/conv/form.h"
+#include "ops/conv/packed_filter.h"
 #include "ops/conv/problem.h"
 #include "ops/strided.h"
 #include "runtime/error.h"
@@ -116,8 +117,8 @@ struct Phase {
 };
 
 template <class T>
-void Run(const Resolved& resolved, const TensorView& x, const TensorView& w, const TensorView* bias,
-         const ConvTranspose2dOptions& options, const TensorView& out) {
+void Run(const Resolved& resolved, const TensorView& x, const TensorView& w, FilterForms* forms,
+         const TensorView* bias, const ConvTranspose2dOptions& options, const TensorView& out) {
   const ImageAxes axes(kForm, x.rank, options.layout);
   const FilterAxes w_axes(kForm, w.rank, options.layout);
   const Adjoint &h = resolved.h, &v = resolved.w;
@@ -153,10 +154,28 @@ void Run(const Resolved& resolved, const TensorView& x, const TensorView& w, con
           Activation::kNone,
           nullptr,
           Sink<T>(out) + (i * out_strides.h + j * out_strides.w),
-          {out_strides.n, h.stride * out_strides.h, v.stride * out_strides.w, out_strides.c}};
+          {out_strides.n, h.stride * out_strides.h, v.stride * out_strides.w, out_strides.c},
+          forms};
       RunConv(problem, choice.method);
     }
   }
+}
+
+// `forms` are w's, or null.
+void ConvTranspose(const TensorView& x, const TensorView& w, FilterForms* forms,
+                   const TensorView* bias, const ConvTranspose2dOptions& options,
+                   const TensorView& out) {
+  const Resolved resolved = Resolve(x.sizes(), w.sizes(), options);
+  CheckOperands(kForm, x, w, bias, {resolved.shape.filters()}, out,
+                OutputShape(x.sizes(), resolved, options.layout));
+  if (std::count(out.shape, out.shape + out.rank, 0) > 0) return;
+  Dispatch(out.dtype,
+           [&](auto zero) { Run<decltype(zero)>(resolved, x, w, forms, bias, options, out); });
+}
+
+// A transposed convolution has no `flip`.
+const TensorView& FiltersOf(const PackedFilter& w, const ConvTranspose2dOptions& options) {
+  return FiltersFor(kForm, w, options.groups, options.layout, false);
 }
 
 }  // namespace
@@ -167,11 +186,17 @@ Shape ConvTranspose2dShape(const Shape& x, const Shape& w, const ConvTranspose2d
 
 void ConvTranspose2d(const TensorView& x, const TensorView& w, const TensorView* bias,
                      const ConvTranspose2dOptions& options, const TensorView& out) {
-  const Resolved resolved = Resolve(x.sizes(), w.sizes(), options);
-  CheckOperands(kForm, x, w, bias, {resolved.shape.filters()}, out,
-                OutputShape(x.sizes(), resolved, options.layout));
-  if (std::count(out.shape, out.shape + out.rank, 0) > 0) return;
-  Dispatch(out.dtype, [&](auto zero) { Run<decltype(zero)>(resolved, x, w, bias, options, out); });
+  ConvTranspose(x, w, nullptr, bias, options, out);
+}
+
+Shape ConvTranspose2dShape(const Shape& x, const PackedFilter& w,
+                           const ConvTranspose2dOptions& options) {
+  return ConvTranspose2dShape(x, FiltersOf(w, options).sizes(), options);
+}
+
+void ConvTranspose2d(const TensorView& x, const PackedFilter& w, const TensorView* bias,
+                     const ConvTranspose2dOptions& options, const TensorView& out) {
+  ConvTranspose(x, FiltersOf(w, options), &w.forms(), bias, options, out);
 }
 
 }  // namespace lanewise

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "ops/conv/packed_filter.h"
 #include "ops/conv/problem.h"
 #include "ops/strided.h"
 #include "runtime/buffer.h"
@@ -52,7 +53,7 @@ struct Plan {
   int64_t tile_rows, tile_columns;  // of an image
   int64_t sets, set_tiles;          // groups, and banks if there are several; tiles of each set
   bool in_place;                    // x is read where it is
-  bool shared;                      // U is
+  bool near, shared;                // U stays in L2; is made once for all tasks
   int64_t runs, shares;  // the tasks of a set: pieces of its tiles × pieces of its panels
   double total_ns;
 
@@ -72,7 +73,7 @@ double TaskNs(const Plan& plan, const ConvShape& shape, int64_t runs, int64_t sh
   const double tiles = double(CeilDiv(plan.set_tiles, runs));
   const double c = double(shape.group_c), k = double(CeilDiv(plan.panels, shares) * plan.nr);
   const bool far = plan.v_size(CeilDiv(plan.set_tiles, runs)) * 4 > int64_t(Caches().l2) * 3 / 4;
-  return tiles * c * kInputNs + (plan.shared ? 0 : c * k * kFilterNs) +
+  return tiles * c * kInputNs + (plan.near ? 0 : c * k * kFilterNs) +
          tiles * c * k * (kProductNs + (far ? kFarProductNs : 0)) + tiles * k * kOutputNs;
 }
 
@@ -84,12 +85,13 @@ void CutIntoTasks(const ConvShape& shape, Plan& plan) {
   const int threads = ThreadsFor(plan.total_ns);
   const size_t room =
       plan.shared ? caches.l2 / 2 : 2 * caches.l2 + std::min(caches.l2, caches.l3 / 3 / threads);
-  const int64_t used = plan.shared ? 0 : plan.u_block();
+  const int64_t used = plan.near ? 0 : plan.u_block();
   const int64_t of_tile = kElements * (plan.blocks * plan.width + plan.nr);
   const int64_t most = std::max<int64_t>(1, (int64_t(room / sizeof(float)) - used) / of_tile);
-  const int64_t fewest = CeilDiv(plan.set_tiles, most);
+  const int64_t fewest = std::max<int64_t>(1, CeilDiv(plan.set_tiles, most));
   double least = 0;
-  for (int64_t runs = fewest; runs <= std::min(fewest + 4 * threads, plan.set_tiles); ++runs) {
+  for (int64_t runs = fewest;
+       runs <= std::max(fewest, std::min(fewest + 4 * threads, plan.set_tiles)); ++runs) {
     for (int64_t shares = 1; shares <= std::min<int64_t>(2 * threads, plan.panels); ++shares) {
       const double rounds = double(CeilDiv(plan.sets * runs * shares, threads));
       const double ns = rounds * TaskNs(plan, shape, runs, shares);
@@ -115,7 +117,8 @@ Plan MakePlan(const ConvProblem<float>& problem, const ConvKernels<float>& kerne
   plan.sets = shape.groups * problem.banks;
   plan.set_tiles = problem.batch / problem.banks * plan.tile_rows * plan.tile_columns;
   plan.in_place = problem.x.native() && problem.x_strides.c == 1;
-  plan.shared = plan.u_set() * sizeof(float) <= Caches().l2 / 2;
+  plan.near = plan.u_set() * sizeof(float) <= Caches().l2 / 2;
+  plan.shared = plan.near || problem.forms != nullptr;
   CutIntoTasks(shape, plan);
   return plan;
 }
@@ -459,9 +462,15 @@ void RunWinograd(const ConvProblem<float>& problem) {
   const SimdTarget target = ActiveTarget();
   const Plan plan = MakePlan(problem, ConvKernelsFor<float>(target));
   std::vector<uint8_t> doubted(plan.sets * plan.set_tiles);
-  const Stages stages(problem, plan, WinogradKernelsFor(target), doubted.data());
+  const WinogradKernels& kernels = WinogradKernelsFor(target);
+  const Stages stages(problem, plan, kernels, doubted.data());
   if (!plan.shared) {
     RunSets(plan, stages, 0, plan.sets, nullptr);
+  } else if (problem.forms != nullptr) {
+    const PackedFilters<float> u =
+        GetFilters(problem, FilterForm::kWinograd, kernels, plan.nr,
+                   [&] { return TransformFilters(plan, stages, 0, plan.sets); });
+    RunSets(plan, stages, 0, plan.sets, u.get());
   } else {
     const int64_t set_bytes = plan.u_set() * int64_t{sizeof(float)};
     const Split parts(plan.sets, 1, std::max<int64_t>(1, kSharedBytes / set_bytes));
