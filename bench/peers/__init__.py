@@ -1,7 +1,7 @@
 """The contestants. Each package has a module `<package>_.py`, imported only by its own workers.
 
 It holds one function per op, `op(case, data, variant) -> (call, canonical)`, where the variant is
-what follows the hyphen in the contestant's name. What a user does once, outside the loop, happens
+what follows the hyphen in the contestant's name ("1thread" is none: its process has one thread). What a user does once, outside the loop, happens
 in that function; `call()` is what is timed; `canonical(result)` is the result as an array in the
 layout of lanewise's default (NHWC). None stands for a case that the package has no function for.
 """
@@ -12,16 +12,18 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from cases import Case
+from cases import Case, Data
 
 Prepared = tuple[Callable[[], Any], Callable[[Any], np.ndarray]]
 
 # In the order of the table's columns. "lanewise-out" writes the same array at each call, where the
-# others make a new one; "lanewise-direct" is the ordered sum throughout. "torch" is NCHW and
-# "torch-nhwc" channels_last; "torch-exact" keeps cdist from the matrix product.
+# others make a new one; "lanewise-direct" is the ordered sum throughout; "lanewise-1thread" has one
+# thread, however many the others have. "torch" is NCHW and "torch-nhwc" channels_last; "torch-exact"
+# keeps cdist from the matrix product.
 CONTESTANTS = {
     "conv": (
         *("lanewise", "lanewise-out", "lanewise-nchw", "lanewise-direct"),
+        "lanewise-1thread",
         *("torch", "torch-nhwc", "onnxruntime", "ncnn", "scipy", "numpy"),
     ),
     "pool": (
@@ -34,6 +36,8 @@ CONTESTANTS = {
         *("scipy", "sklearn", "faiss", "numpy"),
     ),
 }
+# The long list is not for those who take a second for a call.
+CONTESTANTS["conv-breadth"] = tuple(n for n in CONTESTANTS["conv"] if n not in ("scipy", "numpy"))
 PACKAGES = ("torch", "onnxruntime", "ncnn", "scipy", "sklearn", "faiss", "numpy")
 
 _CANCELS = "|x|² - 2x·y + |y|² by a matrix product, which cancels where x is near y"
@@ -46,11 +50,11 @@ _INEXACT = {
 }
 
 
-def inexact(op: str, contestant: str, case: Case) -> str | None:
-    """Why a result keeps fewer digits than lanewise's by its way of computing, if it does."""
+def inexact(op: str, contestant: str, case: Case, data: Data) -> str | None:
+    """Why a result keeps fewer digits than a sum of the definition's terms, if it does."""
     if op == "conv":
-        windows_of_3 = (case.options["stride"], case.options["padding"], case.options["groups"])
-        applies = contestant == "ncnn" and windows_of_3 == (1, 1, 1)
+        steps = [case.options[name] for name in ("stride", "dilation", "groups")]
+        applies = contestant == "ncnn" and steps == [1, 1, 1] and data["w"].shape[:2] == (3, 3)
     else:
         applies = op == "distance" and case.options["metric"] == "euclidean"
     return _INEXACT.get(contestant) if applies else None
