@@ -178,9 +178,7 @@ CONV_BREADTH = [
     conv("1x1 1152-320 7²", "B0: the last projection", 1152, 320, 7, 1),
     conv("dw 3x3 144 56² batch 8", "B0: depthwise from memory", 144, 144, 56, 3, groups=144, n=8),
     conv("dw 5x5/2 72 56²", "MobileNetV3: 72 channels", 72, 72, 56, 5, 2, 72),
-    conv(
-        "dw 3x3 184 14²", "MobileNetV3: 184 channels, no power of two", 184, 184, 14, 3, groups=184
-    ),
+    conv("dw 3x3 184 14²", "MobileNetV3: 184 channels", 184, 184, 14, 3, groups=184),
     conv("1x1 24-72 56²", "MobileNetV3: an expansion", 24, 72, 56, 1),
     conv("1x1 960-240 1²", "squeeze and excite: one pixel", 960, 240, 1, 1),
     # RegNet, ResNeXt, ShuffleNet
@@ -213,9 +211,7 @@ CONV_BREADTH = [
     conv("4x4/4 3-96 224²", "ConvNeXt's patches", 3, 96, 224, 4, 4, pad=0),
     conv("2x2/2 96-192 56²", "ConvNeXt, down", 96, 192, 56, 2, 2, pad=0),
     conv("dw 7x7 192 28² batch 8", "ConvNeXt, second stage", 192, 192, 28, 7, groups=192, n=8),
-    conv(
-        "dw 7x7 768 7²", "ConvNeXt, last stage: windows mostly padding", 768, 768, 7, 7, groups=768
-    ),
+    conv("dw 7x7 768 7²", "ConvNeXt, last: mostly padding", 768, 768, 7, 7, groups=768),
     conv("16x16/16 3-768 224²", "ViT-B/16's patches", 3, 768, 224, 16, 16, pad=0),
     conv("14x14/14 3-1024 224²", "ViT-L/14's patches", 3, 1024, 224, 14, 14, pad=0),
     # DeepLab
@@ -224,9 +220,7 @@ CONV_BREADTH = [
     conv("3x3 256 65² rate 12", "DeepLab on a larger image", 256, 256, 65, 3, dilation=12),
     conv("3x3 512 28² rate 2", "a dilated ResNet", 512, 512, 28, 3, dilation=2),
     conv("dw 3x3 256 65² rate 12", "DeepLabv3+", 256, 256, 65, 3, groups=256, dilation=12),
-    conv(
-        "dw 5x5 960 33² rate 2", "DeepLab on MobileNetV3", 960, 960, 33, 5, groups=960, dilation=2
-    ),
+    conv("dw 5x5 960 33² rate 2", "MobileNetV3, dilated", 960, 960, 33, 5, groups=960, dilation=2),
     # Batches of small images, and of large ones
     conv("3x3 16 32² batch 64", "CIFAR, ResNet-20: 16 channels", 16, 16, 32, 3, n=64),
     conv("3x3 64 8² batch 64", "CIFAR, last stage", 64, 64, 8, 3, n=64),
@@ -349,8 +343,11 @@ DISTANCE = [
 ]
 
 CASES = {
-    **{"conv": CONV, "conv-breadth": CONV_BREADTH},
-    **{"pool": POOL, "softmax": SOFTMAX, "distance": DISTANCE},
+    "conv": CONV,
+    "conv-breadth": CONV_BREADTH,
+    "pool": POOL,
+    "softmax": SOFTMAX,
+    "distance": DISTANCE,
 }
 
 

@@ -28,8 +28,13 @@ STYLES = {
 }
 LEGEND = "hollow: a variant\n~ inexact form"
 VARIANTS = {
-    **{"packed": "o", "out": "h", "nchw": "v", "direct": "s", "1thread": "<"},
-    **{"nhwc": "d", "exact": "p"},
+    "packed": "o",
+    "out": "h",
+    "nchw": "v",
+    "direct": "s",
+    "1thread": "<",
+    "nhwc": "d",
+    "exact": "p",
 }
 DUELLISTS = ("lanewise", "lanewise-packed")  # shown beside the fastest peer
 # Distances of two contestants within a column, and the largest of two labels and of two cases'

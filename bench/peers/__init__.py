@@ -1,7 +1,7 @@
 """The contestants. Each package has a module `<package>_.py`, imported only by its own workers.
 
 It holds one function per op, `op(case, data, variant) -> (call, canonical)`, where the variant is
-what follows the hyphen in the contestant's name ("1thread" is none: its process has one thread). What a user does once, outside the loop, happens
+what follows the hyphen in the contestant's name. What a user does once, outside the loop, happens
 in that function; `call()` is what is timed; `canonical(result)` is the result as an array in the
 layout of lanewise's default (NHWC). None stands for a case that the package has no function for.
 """
@@ -18,8 +18,8 @@ Prepared = tuple[Callable[[], Any], Callable[[Any], np.ndarray]]
 
 # In the order of the table's columns. "lanewise-out" writes the same array at each call, where the
 # others make a new one; "lanewise-direct" is the ordered sum throughout; "lanewise-1thread" has one
-# thread, however many the others have. "torch" is NCHW and "torch-nhwc" channels_last; "torch-exact"
-# keeps cdist from the matrix product.
+# thread, however many the others have: its process is given one. "torch" is NCHW and "torch-nhwc"
+# channels_last; "torch-exact" keeps cdist from the matrix product.
 CONTESTANTS = {
     "conv": (
         *("lanewise", "lanewise-out", "lanewise-nchw", "lanewise-direct"),
@@ -36,7 +36,7 @@ CONTESTANTS = {
         *("scipy", "sklearn", "faiss", "numpy"),
     ),
 }
-# The long list is not for those who take a second for a call.
+# Those who may take a second for a call are spared the long list.
 CONTESTANTS["conv-breadth"] = tuple(n for n in CONTESTANTS["conv"] if n not in ("scipy", "numpy"))
 PACKAGES = ("torch", "onnxruntime", "ncnn", "scipy", "sklearn", "faiss", "numpy")
 
@@ -53,8 +53,10 @@ _INEXACT = {
 def inexact(op: str, contestant: str, case: Case, data: Data) -> str | None:
     """Why a result keeps fewer digits than a sum of the definition's terms, if it does."""
     if op == "conv":
-        steps = [case.options[name] for name in ("stride", "dilation", "groups")]
-        applies = contestant == "ncnn" and steps == [1, 1, 1] and data["w"].shape[:2] == (3, 3)
+        rows, columns, c, k = data["w"].shape
+        form = (rows, columns, case.options["stride"], case.options["dilation"])
+        most = max(c, k // case.options["groups"])  # up to 8 in and out, ncnn sums directly
+        applies = contestant == "ncnn" and form == (3, 3, 1, 1) and most > 8
     else:
         applies = op == "distance" and case.options["metric"] == "euclidean"
     return _INEXACT.get(contestant) if applies else None
