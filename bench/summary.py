@@ -12,6 +12,7 @@ from table import table
 
 LIBRARIES = ("torch", "torch-nhwc", "onnxruntime", "ncnn")  # the best of which is a column
 LONG = 0.2e-3  # seconds; in less a second thread is hardly awake
+IDLE = 0.075  # the part of the threads' time that a long layer may leave unused
 
 # The name of a layer, and a ratio of two times for it.
 Ratio = tuple[str, float]
@@ -26,6 +27,12 @@ def ratios(cases: list[dict], slow: tuple[str, ...], fast: str) -> list[Ratio]:
         if fast in times and others:
             found.append((case["name"], min(others) / times[fast]))
     return found
+
+
+def speedups(cases: list[dict]) -> list[Ratio]:
+    """One thread's time over all threads', of the long layers."""
+    long = [case for case in cases if case["contestants"]["lanewise"].get("best", 0) >= LONG]
+    return ratios(long, ("lanewise-1thread",), "lanewise")
 
 
 def least(found: list[Ratio]) -> Ratio:
@@ -65,12 +72,19 @@ def within_lanewise(record: dict) -> str:
     rows = [["lanewise", "NCHW/NHWC", "in", "1 thread/all", "least in"]]
     for kind, cases in classes(record).items():
         layouts = ratios(cases, ("lanewise-nchw",), "lanewise")
-        long = [c for c in cases if c["contestants"]["lanewise"].get("best", 0) >= LONG]
-        speedups = ratios(long, ("lanewise-1thread",), "lanewise")
         name, largest = max(layouts, key=lambda item: item[1], default=("", math.nan))
-        slowest = least(speedups)[0] if speedups else ""
-        rows.append([kind, f"{largest:.2f}", name, mean_and_least(speedups), slowest])
+        gains = speedups(cases)
+        slowest = least(gains)[0] if gains else ""
+        rows.append([kind, f"{largest:.2f}", name, mean_and_least(gains), slowest])
     return table(rows)
+
+
+def idle_threads(record: dict) -> str:
+    """The long layers that gain too little by the threads."""
+    bound = record["threads"] * (1 - IDLE)
+    short = sorted((gain, name) for name, gain in speedups(record["cases"]) if gain < bound)
+    names = ", ".join(f"{name} ({gain:.2f})" for gain, name in short)
+    return f"1 thread/all below {bound:.2f}: {names or 'nowhere'}"
 
 
 def summary(record: dict) -> str:
@@ -89,6 +103,7 @@ def summary(record: dict) -> str:
             "the largest NCHW/NHWC; mean and least of one thread's time / all threads', over "
             f"layers of {LONG * 1e3:g} ms or more",
             within_lanewise(record),
+            idle_threads(record),
         ]
     )
 
