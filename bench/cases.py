@@ -1,7 +1,9 @@
 """What is measured, and why: the named cases of each op.
 
-The list is frozen: a case may join it, with its reason, but none is changed or taken away, so that
-times of one version can be held against those of another.
+The lists are frozen: a case may join one, with its reason, but none is changed or taken away, so
+that times of one version can be held against those of another. "conv-breadth" is a second list of
+convolutions: where "conv" asks how fast the well-known layers are, it asks whether any layer of a
+network that people run is slow.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ class Case:
     tolerance: Callable[[Data], tuple[float, np.ndarray | float]]
     compare: Callable[[np.ndarray], np.ndarray] = np.asarray  # what the bounds apply to
     dtype: str = "float32"
+    kind: str = ""  # the class that a summary puts it in, one of KINDS
 
     @property
     def work(self) -> int:
@@ -49,30 +52,64 @@ def uniform(rng: np.random.Generator, *shape: int, dtype: str = "float32") -> np
 # ------------------------------------------------------------------------------------- convolution
 
 
+# The classes of layers that a summary is made of, in its order.
+KINDS = (
+    *("3x3", "1x1", "first layers and large strides", "depthwise", "grouped", "dilated"),
+    *("other windows", "tiny"),
+)
+
+
+def pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Vertical and horizontal."""
+    return size if isinstance(size, tuple) else (size, size)
+
+
+def kind_of(c: int, window: tuple[int, int], stride: int, dilation: int, groups: int) -> str:
+    """The class of a layer, by what makes it a different task."""
+    if dilation > 1:
+        return "dilated"
+    if groups > 1:
+        return "depthwise" if groups == c else "grouped"
+    if c <= 3 or stride >= max(window) > 1:
+        return "first layers and large strides"
+    return {(3, 3): "3x3", (1, 1): "1x1"}.get(window, "other windows")
+
+
 def conv(
     name: str,
     why: str,
     c: int,
     k: int,
     size: int,
-    window: int,
+    window: int | tuple[int, int],
     stride: int = 1,
     groups: int = 1,
     n: int = 1,
+    pad: int | tuple[int, int] | None = None,
+    dilation: int = 1,
+    kind: str = "",
 ) -> Case:
-    """An n x size x size x c image, k filters of window x window, padded as PyTorch's networks do.
+    """An n x size x size x c image and k filters of window[0] x window[1].
+
+    Unless it is said, padded as PyTorch's networks do, so that stride 1 keeps the size.
 
     A sum of T products is off by T·eps/2·Σ|x||w| at most in any order, and Σ|x||w| <= max|x|·Σ|w|;
     two results are off by twice that. 2·T flops for each output.
     """
-    pad = window // 2
-    out = (size + 2 * pad - window) // stride + 1
-    terms = window * window * c // groups
+    window = rows, columns = pair(window)
+    if pad is None:
+        pad = tuple(dilation * (extent // 2) for extent in window)
+        pad = pad[0] if pad[0] == pad[1] else pad
+    outputs = [
+        (size + 2 * p - dilation * (extent - 1) - 1) // stride + 1
+        for p, extent in zip(pair(pad), window, strict=True)
+    ]
+    terms = rows * columns * c // groups
 
     def make(rng: np.random.Generator) -> Data:
         return {
             "x": uniform(rng, n, size, size, c),
-            "w": uniform(rng, window, window, c // groups, k),
+            "w": uniform(rng, rows, columns, c // groups, k),
         }
 
     def tolerance(data: Data) -> tuple[float, np.ndarray]:
@@ -80,10 +117,11 @@ def conv(
             (0, 1, 2)
         )
 
-    options = {"stride": stride, "padding": pad, "groups": groups}
-    flops = 2 * n * out * out * k * terms
-    bytes_ = 4 * (n * size * size * c + terms * k + n * out * out * k)
-    return Case(name, why, make, options, "fma", flops, bytes_, tolerance)
+    options = {"stride": stride, "padding": pad, "dilation": dilation, "groups": groups}
+    results = n * outputs[0] * outputs[1] * k
+    bytes_ = 4 * (n * size * size * c + terms * k + results)
+    kind = kind or kind_of(c, window, stride, dilation, groups)
+    return Case(name, why, make, options, "fma", 2 * results * terms, bytes_, tolerance, kind=kind)
 
 
 CONV = [
@@ -105,7 +143,90 @@ CONV = [
     conv("dw 7x7 96 56²", "ConvNeXt", 96, 96, 56, 7, groups=96),
     conv("3x3 128 56² 32 groups", "ResNeXt: 4 channels per group", 128, 128, 56, 3, groups=32),
     conv("dw 31x31 64 56²", "RepLKNet: a huge window", 64, 64, 56, 31, groups=64),
-    conv("tiny 3x3 4 8²", "what a call costs", 4, 4, 8, 3),
+    conv("tiny 3x3 4 8²", "what a call costs", 4, 4, 8, 3, kind="tiny"),
+]
+
+CONV_BREADTH = [
+    # VGG, U-Net, super-resolution
+    conv("3x3 3-64 224²", "VGG, EDSR: 27 terms a sum, a large store", 3, 64, 224, 3),
+    conv("3x3 128 112²", "VGG, second level", 128, 128, 112, 3),
+    conv("3x3 512 14² batch 8", "VGG, last level", 512, 512, 14, 3, n=8),
+    conv("3x3 128-64 128²", "U-Net, up: twice the channels after a join", 128, 64, 128, 3),
+    conv("3x3 1024-512 16²", "U-Net, the bottom", 1024, 512, 16, 3),
+    conv("1x1 64-2 256²", "U-Net's masks: 2 output channels", 64, 2, 256, 1),
+    conv("3x3 64-3 256²", "EDSR's tail: 3 output channels", 64, 3, 256, 3),
+    conv("5x5 1-64 128²", "ESPCN: one channel", 1, 64, 128, 5),
+    conv("3x3 32-4 128²", "ESPCN's last layer: 4 output channels", 32, 4, 128, 3),
+    conv("9x9 1-64 128²", "SRCNN: a large window on one channel", 1, 64, 128, 9),
+    # YOLOv8-s
+    conv("3x3/2 3-32 640²", "YOLO's stem", 3, 32, 640, 3, 2),
+    conv("3x3/2 32-64 320²", "YOLO, down, early", 32, 64, 320, 3, 2),
+    conv("3x3 32 160²", "YOLO: few channels, many pixels", 32, 32, 160, 3),
+    conv("1x1 96-64 160²", "YOLO: a join of three", 96, 64, 160, 1),
+    conv("3x3/2 256-512 40²", "YOLO, down, late", 256, 512, 40, 3, 2),
+    conv("1x1 1024-512 20²", "YOLO's pyramid", 1024, 512, 20, 1),
+    conv("1x1 128-80 80²", "YOLO's head: 80 classes", 128, 80, 80, 1),
+    # EfficientNet-B0, MobileNetV3
+    conv("3x3/2 3-32 224² batch 8", "the stem of small networks", 3, 32, 224, 3, 2, n=8),
+    conv("dw 3x3 32 112²", "B0's first depthwise layer", 32, 32, 112, 3, groups=32),
+    conv("1x1 32-16 112²", "B0: a projection to 16 channels", 32, 16, 112, 1),
+    conv("1x1 16-96 112²", "B0: an expansion of 16 channels", 16, 96, 112, 1),
+    conv("dw 5x5/2 144 56²", "B0: strided 5x5", 144, 144, 56, 5, 2, 144),
+    conv("1x1 40-240 28²", "B0: an expansion, odd sizes", 40, 240, 28, 1),
+    conv("dw 5x5 480 14²", "B0: 5x5, middle", 480, 480, 14, 5, groups=480),
+    conv("dw 5x5 1152 7²", "B0: 5x5, windows mostly padding", 1152, 1152, 7, 5, groups=1152),
+    conv("1x1 1152-320 7²", "B0: the last projection", 1152, 320, 7, 1),
+    conv("dw 3x3 144 56² batch 8", "B0: depthwise from memory", 144, 144, 56, 3, groups=144, n=8),
+    conv("dw 5x5/2 72 56²", "MobileNetV3: 72 channels", 72, 72, 56, 5, 2, 72),
+    conv("dw 3x3 184 14²", "MobileNetV3: 184 channels", 184, 184, 14, 3, groups=184),
+    conv("1x1 24-72 56²", "MobileNetV3: an expansion", 24, 72, 56, 1),
+    conv("1x1 960-240 1²", "squeeze and excite: one pixel", 960, 240, 1, 1),
+    # RegNet, ResNeXt, ShuffleNet
+    conv("3x3 104 28² 13 groups", "RegNetY-400MF: 8 a group", 104, 104, 28, 3, groups=13),
+    conv("3x3 160 14² 10 groups", "RegNetX-400MF: 16 a group", 160, 160, 14, 3, groups=10),
+    conv("3x3 240 14² 10 groups", "RegNetX-600MF: 24 a group", 240, 240, 14, 3, groups=10),
+    conv("3x3 192 28² 4 groups", "RegNetX-3.2GF: 48 a group", 192, 192, 28, 3, groups=4),
+    conv("3x3/2 432 28² 9 groups", "RegNetX-3.2GF, down", 432, 432, 28, 3, 2, 9),
+    conv("3x3 512 14² 32 groups", "ResNeXt, late: 16 a group", 512, 512, 14, 3, groups=32),
+    conv("1x1 240-60 28² 3 groups", "ShuffleNet: grouped 1x1", 240, 60, 28, 1, groups=3),
+    # Inception-v3
+    conv("3x3 32 149²", "Inception's second layer: no padding", 32, 32, 149, 3, pad=0),
+    conv("5x5 48-64 35²", "Inception A", 48, 64, 35, 5),
+    conv("3x3/2 288-384 35²", "Inception, down: no padding", 288, 384, 35, 3, 2, pad=0),
+    conv("1x7 192 17²", "Inception B: a row", 192, 192, 17, (1, 7)),
+    conv("7x1 192 17²", "Inception B: a column", 192, 192, 17, (7, 1)),
+    conv("1x3 384 8²", "Inception C: a row", 384, 384, 8, (1, 3)),
+    conv("3x1 384 8²", "Inception C: a column", 384, 384, 8, (3, 1)),
+    # AlexNet, SqueezeNet: 55², 27², 13²
+    conv("11x11/4 3-64 224²", "AlexNet's first layer", 3, 64, 224, 11, 4, pad=2),
+    conv("5x5 64-192 27²", "AlexNet's second layer", 64, 192, 27, 5),
+    conv("3x3 192-384 13²", "AlexNet's third layer", 192, 384, 13, 3),
+    conv("3x3 16-64 55²", "SqueezeNet: 16 input channels", 16, 64, 55, 3),
+    conv("1x1 128-16 55²", "SqueezeNet: a squeeze to 16 channels", 128, 16, 55, 1),
+    # DenseNet
+    conv("3x3 128-32 56²", "DenseNet: 32 new channels", 128, 32, 56, 3),
+    conv("3x3 128-32 7²", "DenseNet, late: little work", 128, 32, 7, 3),
+    conv("1x1 736-128 14²", "DenseNet: a bottleneck on many channels", 736, 128, 14, 1),
+    # ConvNeXt, ViT
+    conv("4x4/4 3-96 224²", "ConvNeXt's patches", 3, 96, 224, 4, 4, pad=0),
+    conv("2x2/2 96-192 56²", "ConvNeXt, down", 96, 192, 56, 2, 2, pad=0),
+    conv("dw 7x7 192 28² batch 8", "ConvNeXt, second stage", 192, 192, 28, 7, groups=192, n=8),
+    conv("dw 7x7 768 7²", "ConvNeXt, last: mostly padding", 768, 768, 7, 7, groups=768),
+    conv("16x16/16 3-768 224²", "ViT-B/16's patches", 3, 768, 224, 16, 16, pad=0),
+    conv("14x14/14 3-1024 224²", "ViT-L/14's patches", 3, 1024, 224, 14, 14, pad=0),
+    # DeepLab
+    conv("3x3 256 33² rate 6", "DeepLab: taps 6 apart", 256, 256, 33, 3, dilation=6),
+    conv("3x3 256 33² rate 18", "DeepLab: taps often in the padding", 256, 256, 33, 3, dilation=18),
+    conv("3x3 256 65² rate 12", "DeepLab on a larger image", 256, 256, 65, 3, dilation=12),
+    conv("3x3 512 28² rate 2", "a dilated ResNet", 512, 512, 28, 3, dilation=2),
+    conv("dw 3x3 256 65² rate 12", "DeepLabv3+", 256, 256, 65, 3, groups=256, dilation=12),
+    conv("dw 5x5 960 33² rate 2", "MobileNetV3, dilated", 960, 960, 33, 5, groups=960, dilation=2),
+    # Batches of small images, and of large ones
+    conv("3x3 16 32² batch 64", "CIFAR, ResNet-20: 16 channels", 16, 16, 32, 3, n=64),
+    conv("3x3 64 8² batch 64", "CIFAR, last stage", 64, 64, 8, 3, n=64),
+    conv("5x5 6-16 14² batch 64", "LeNet: 6 channels, no padding", 6, 16, 14, 5, n=64, pad=0),
+    conv("3x3 512 7² batch 8", "ResNet stage 4: filters pay", 512, 512, 7, 3, n=8),
+    conv("1x1 256-64 56² batch 8", "bottleneck, from memory", 256, 64, 56, 1, n=8),
 ]
 
 # ----------------------------------------------------------------------------------------- pooling
@@ -221,9 +342,27 @@ DISTANCE = [
     distance("tiny 8² x 8", "what a call costs", 8, 8),
 ]
 
-CASES = {"conv": CONV, "pool": POOL, "softmax": SOFTMAX, "distance": DISTANCE}
+CASES = {
+    "conv": CONV,
+    "conv-breadth": CONV_BREADTH,
+    "pool": POOL,
+    "softmax": SOFTMAX,
+    "distance": DISTANCE,
+}
+
+
+def op_of(cases: str) -> str:
+    """The op of a list of cases: conv of conv-breadth."""
+    return cases.partition("-")[0]
 
 
 def data_of(case: Case) -> Data:
     """The arrays of a case: the same in every process."""
     return case.make(np.random.default_rng(20261121))
+
+
+def normal_data_of(case: Case) -> Data:
+    """Standard normal arrays of the same shapes: what accuracy is measured on."""
+    rng = np.random.default_rng(20261121)
+    shapes = {name: array.shape for name, array in data_of(case).items()}
+    return {name: rng.standard_normal(shape, case.dtype) for name, shape in shapes.items()}

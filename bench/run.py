@@ -1,4 +1,4 @@
-"""Race lanewise against its peers: python bench/run.py conv|pool|softmax|distance.
+"""Race lanewise against its peers: python bench/run.py conv|conv-breadth|pool|softmax|distance.
 
 The method, and how to read the table, are in README.md beside this file.
 """
@@ -17,11 +17,14 @@ import time
 from pathlib import Path
 
 import numpy as np
-from cases import CASES, Case, data_of
+from cases import CASES, Case, data_of, op_of
 from peers import CONTESTANTS, PACKAGES, inexact
+from summary import summary
+from table import aligned
 
 HERE = Path(__file__).parent
 TURN_SECONDS = 0.02
+FACTS = ("name", "why", "kind", "dtype", "flops", "size")  # of a case, for the record
 # The lines of the picture.
 ENVELOPE = {
     "fma": ("fma", "float32"),
@@ -34,9 +37,9 @@ REST_SECONDS = 0.02  # an OpenMP team that has finished spins for some ms before
 class Worker:
     """A contestant's process, and the conversation with it."""
 
-    def __init__(self, name: str, op: str, threads: int) -> None:
+    def __init__(self, name: str, cases: str, threads: int) -> None:
         self.name = name
-        command = [sys.executable, str(HERE / "worker.py"), name, op, str(threads)]
+        command = [sys.executable, str(HERE / "worker.py"), name, cases, str(threads)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -76,10 +79,10 @@ def limit(case: Case) -> tuple[str, str | int]:
 
 
 def race(
-    op: str, index: int, workers: list[Worker], turns: int, folder: Path
+    cases: str, index: int, workers: list[Worker], turns: int, folder: Path
 ) -> tuple[dict[str, dict], float]:
     """What became of each contestant (reply, agreement, best time of each turn), and the roof."""
-    case, found, roof, lanewise = CASES[op][index], {}, 1.0, None
+    case, found, roof, lanewise = CASES[cases][index], {}, 1.0, None
     data = data_of(case)
     for worker in workers:
         found[worker.name] = state = worker.ask(case=index)
@@ -92,7 +95,7 @@ def race(
         result = np.load(path)
         lanewise = result if lanewise is None else lanewise
         state["agrees"], state["difference"] = agreement(case, data, result, lanewise)
-        state["inexact"] = inexact(op, worker.name, case)
+        state["inexact"] = inexact(op_of(cases), worker.name, case, data)
         state["turns"] = []
     runners = [worker for worker in workers if found[worker.name].get("agrees")]
     for _ in range(turns):
@@ -136,12 +139,6 @@ def footnotes(rows: list[dict]) -> dict[str, str]:
     return {name: state["inexact"] for name, state in states if state.get("inexact")}
 
 
-def aligned(cells: list[str], widths: list[int]) -> str:
-    """The first cell to the left, the others to the right, the last one as long as it is."""
-    middle = (f"{text:>{width}}" for text, width in zip(cells[1:-1], widths[1:], strict=True))
-    return "  ".join([f"{cells[0]:{widths[0]}}", *middle, cells[-1]])
-
-
 def processor() -> str:
     """The CPU's name."""
     info = Path("/proc/cpuinfo")
@@ -149,9 +146,17 @@ def processor() -> str:
     return next(names, ":" + platform.processor()).partition(":")[2].strip()
 
 
+def known_peers(parser: argparse.ArgumentParser, text: str) -> list[str]:
+    """What --peers names."""
+    peers = text.split(",")
+    if unknown := set(peers) - set(PACKAGES):
+        parser.error(f"--peers: unknown {', '.join(sorted(unknown))}; known: {', '.join(PACKAGES)}")
+    return peers
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("op", choices=CASES)
+    parser.add_argument("cases", choices=CASES)
     parser.add_argument("--peers", default=",".join(PACKAGES), help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--turns", type=int, default=5, help="default: %(default)s")
@@ -159,22 +164,26 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="default: bench/results/…")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the roofline picture, too")
     args = parser.parse_args()
-    args.peers = args.peers.split(",")
-    if unknown := set(args.peers) - set(PACKAGES):
-        parser.error(f"--peers: unknown {', '.join(sorted(unknown))}; known: {', '.join(PACKAGES)}")
-    args.cases = [i for i, case in enumerate(CASES[args.op]) if args.only in case.name]
-    if not args.cases:
-        parser.error(f"--only: no case of {args.op} has {args.only!r} in its name")
+    args.peers = known_peers(parser, args.peers)
+    args.chosen = [i for i, case in enumerate(CASES[args.cases]) if args.only in case.name]
+    if not args.chosen:
+        parser.error(f"--only: no case of {args.cases} has {args.only!r} in its name")
     if args.json is None:
-        args.json = HERE / "results" / f"{args.op}-{time.strftime('%Y%m%d-%H%M%S')}.json"
+        args.json = HERE / "results" / f"{args.cases}-{time.strftime('%Y%m%d-%H%M%S')}.json"
     return args
 
 
-def start(args: argparse.Namespace) -> list[Worker]:
+def contestants(cases: str, peers: list[str], threads: int) -> list[str]:
+    """Those of lanewise and of the packages that are wanted."""
+    packages = ("lanewise", *peers)
+    names = [name for name in CONTESTANTS[cases] if name.partition("-")[0] in packages]
+    return [name for name in names if threads > 1 or name != "lanewise-1thread"]
+
+
+def start(names: list[str], cases: str, threads: int) -> list[Worker]:
     """The workers whose packages are there, lanewise's first."""
-    packages = ("lanewise", *args.peers)
-    names = [name for name in CONTESTANTS[args.op] if name.partition("-")[0] in packages]
-    workers = [Worker(name, args.op, args.threads) for name in names]
+    alone = {"lanewise-1thread": 1}
+    workers = [Worker(name, cases, alone.get(name, threads)) for name in names]
     for worker in workers:
         worker.hello = worker.receive()
         if "version" not in worker.hello:
@@ -188,21 +197,21 @@ def start(args: argparse.Namespace) -> list[Worker]:
 
 def race_all(args: argparse.Namespace, workers: list[Worker]) -> tuple[list[dict], dict]:
     """Print the table; the facts of each case, and the roofs by what they are of."""
-    cases = [CASES[args.op][i] for i in args.cases]
+    cases = [CASES[args.cases][i] for i in args.chosen]
     names = [worker.name for worker in workers[1:]]
     widths = [max(len(case.name) for case in cases), 10, 5, *(max(len(n), 7) for n in names)]
     print(aligned(["case", "lanewise", "share", *names, "why"], widths))
     rows, roofs = [], {}
     with tempfile.TemporaryDirectory() as folder:
-        for i, case in zip(args.cases, cases, strict=True):
-            found, roof = race(args.op, i, workers, args.turns, Path(folder))
+        for i, case in zip(args.chosen, cases, strict=True):
+            found, roof = race(args.cases, i, workers, args.turns, Path(folder))
             roof = roofs[limit(case)] = max(roof, roofs.get(limit(case), 0.0))
             share = case.work / found["lanewise"].get("best", float("nan")) / roof
             print(table_row(case, found, share, widths), flush=True)
             for name, state in found.items():
                 if "error" in state:
                     print(f"    {name}: {state['error']}", file=sys.stderr)
-            facts = {key: getattr(case, key) for key in ("name", "why", "dtype", "flops", "size")}
+            facts = {key: getattr(case, key) for key in FACTS}
             limits = {"roof_kind": case.roof, "roof": roof, "share": share}
             rows.append({**facts, **limits, "contestants": found})
     for of in ENVELOPE.values():
@@ -213,9 +222,10 @@ def race_all(args: argparse.Namespace, workers: list[Worker]) -> tuple[list[dict
 
 def main() -> None:
     args = parse()
-    workers = start(args)
+    names = contestants(args.cases, args.peers, args.threads)
+    workers = start(names, args.cases, args.threads)
     versions = {worker.name: worker.hello["version"] for worker in workers}
-    print(f"{args.op}, {processor()}, {args.threads} threads, best of {args.turns} turns")
+    print(f"{args.cases}, {processor()}, {args.threads} threads, best of {args.turns} turns")
     print(", ".join(f"{name} {text}" for name, text in versions.items() if "-" not in name))
     print("ratios: the peer's time / lanewise's; share: of the roof, as README.md explains\n")
     rows, roofs = race_all(args, workers)
@@ -226,7 +236,7 @@ def main() -> None:
 
     args.json.parent.mkdir(parents=True, exist_ok=True)
     record = {
-        "op": args.op,
+        "op": args.cases,
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "cpu": processor(),
         "threads": args.threads,
@@ -235,6 +245,8 @@ def main() -> None:
         "envelope": {name: roofs[of] for name, of in ENVELOPE.items()},
         "cases": rows,
     }
+    if text := summary(record):
+        print(f"\n{text}")
     args.json.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     print(f"\n{args.json}")
     if args.plot:

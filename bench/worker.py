@@ -1,8 +1,9 @@
 """One contestant in a process of its own: requests as lines of JSON on stdin, replies on stdout.
 
-python worker.py CONTESTANT OP THREADS
+python worker.py CONTESTANT CASES THREADS
     -> {"version": …} | {"missing": …}
     {"case": i} -> {"supported": …}     {"save": path} -> {}     {"roof": [kind, of]} -> {"roof": …}
+    {"case": i, "normal": true}: the same on standard normal data
     {"seconds": s} -> {"best": the shortest single call, "calls": n}
 Any request may be answered {"error": …}.
 """
@@ -16,12 +17,12 @@ import sys
 import time
 from collections.abc import Iterator
 
-contestant, op, threads = sys.argv[1:]
+contestant, cases, threads = sys.argv[1:]
 for variable in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR"):  # read when a library is loaded
     os.environ[f"{variable}_NUM_THREADS"] = threads
 
 import numpy as np  # noqa: E402
-from cases import CASES, data_of  # noqa: E402
+from cases import CASES, data_of, normal_data_of, op_of  # noqa: E402
 
 LEAST_CALLS, PATIENCE = 5, 1.0  # that many calls, unless they take longer than so many seconds
 
@@ -52,8 +53,9 @@ def replies() -> Iterator[dict]:
         request = json.loads(line)
         try:
             if "case" in request:
-                case = CASES[op][request["case"]]
-                prepared = getattr(module, op)(case, data_of(case), variant)
+                case = CASES[cases][request["case"]]
+                data = (normal_data_of if request.get("normal") else data_of)(case)
+                prepared = getattr(module, op_of(cases))(case, data, variant)
                 call, canonical = prepared or (None, None)
                 yield {"supported": prepared is not None}
             elif "save" in request:

@@ -1,21 +1,31 @@
 """The benchmark harness on its smallest cases: that it compares, prints and records."""
 
+import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import lanewise as lw
+import numpy as np
 import pytest
 
-RUN = Path(__file__).parents[1] / "bench" / "run.py"
+BENCH = Path(__file__).parents[1] / "bench"
 
 
-def run(*arguments, cwd):
+def run(*arguments, cwd, script="run.py"):
     env = {**os.environ, "PYTHONPATH": str(Path(lw.__file__).parents[1])}
-    command = [sys.executable, RUN, *arguments]
+    command = [sys.executable, BENCH / script, *arguments]
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def bench_module(monkeypatch):
+    """A module of bench/, where one imports the other by its bare name."""
+    monkeypatch.syspath_prepend(str(BENCH))
+    return importlib.import_module
 
 
 @pytest.mark.parametrize("op", ["conv", "pool", "softmax", "distance"])
@@ -52,6 +62,80 @@ def test_unknown_peers_and_cases_are_refused(tmp_path):
         assert "abacus" in done.stderr
 
 
+def test_names_are_unique_and_convolutions_have_a_class(bench_module):
+    cases = bench_module("cases")
+    for name, of_list in cases.CASES.items():
+        names = [case.name for case in of_list]
+        assert len(set(names)) == len(names)
+        kinds = set(cases.KINDS) if cases.op_of(name) == "conv" else {""}
+        assert {case.kind for case in of_list} <= kinds
+
+
+def test_convolutions_are_what_their_cases_say(bench_module):
+    """Shapes, counts of flops and bytes, and NumPy's result, where that is cheap."""
+    cases, numpy_ = bench_module("cases"), bench_module("peers.numpy_")
+    cheap = [case for case in (*cases.CONV, *cases.CONV_BREADTH) if case.flops < 4e7]
+    assert {case.kind for case in cheap} == set(cases.KINDS)
+    row = cases.conv("row", "as Inception's, but small", 4, 8, 9, (1, 7), 2)
+    for case in (*cheap, row, cases.conv("rate", "small", 4, 8, 9, (3, 2), dilation=2, pad=(1, 0))):
+        data = cases.data_of(case)
+        x, w, y = data["x"], data["w"], lw.conv2d(data["x"], data["w"], **case.options)
+        assert case.flops == 2 * y.size * w[..., 0].size, case.name
+        assert case.size == x.nbytes + w.nbytes + y.nbytes, case.name
+        by_numpy, _ = numpy_.conv(case, data, "")
+        _, bound = case.tolerance(data)
+        assert (np.abs(by_numpy() - y) <= bound).all(), case.name
+
+
+def made_up_record():
+    """Two layers of one class and one of another, with times in ms."""
+    contestants = ("lanewise", "lanewise-nchw", "lanewise-1thread", "torch", "ncnn")
+    times = {"a": (1, 1.5, 1.9, 2, 1.25), "b": (2, 2, 3, 1), "c": (0.1, 0.4, 0.1)}
+    kinds = {"a": "3x3", "b": "3x3", "c": "1x1"}
+    cases = []
+    for name, of_case in times.items():
+        states = {contestant: {} for contestant in contestants}
+        states |= {n: {"best": ms * 1e-3} for n, ms in zip(contestants, of_case, strict=False)}
+        cases.append({"name": name, "kind": kinds[name], "contestants": states})
+    return {"threads": 2, "cases": cases}
+
+
+def test_summary_has_means_and_extremes_of_each_class(bench_module):
+    text = bench_module("summary").summary(made_up_record())
+    _, own, nchw, _, within, idle = (
+        [line.split() for line in part.splitlines()] for part in text.split("\n\n")
+    )
+    assert own[0] == ["lanewise", "layers", "torch", "ncnn", "best", "least", "where"]
+    # √(2 · 1/2) and 1/2; 1.25; √(1.25 · 1/2) and 1/2
+    assert own[1] == ["3x3", "2", "1.00", "0.50", "1.25", "1.25", "0.79", "0.50", "b"]
+    assert own[2] == ["1x1", "1", "-", "-", "-"]
+    assert own[3][:2] == ["all", "3"]
+    assert nchw[1][:6] == ["3x3", "2", "0.82", "0.50", "0.83", "0.83"]
+    assert within[1] == ["3x3", "1.50", "a", "1.69", "1.50", "b"]
+    assert within[2] == ["1x1", "4.00", "c", "-"]  # too short to need threads
+    assert idle[0][-2:] == ["b", "(1.50)"]
+
+
+def test_long_list_ends_in_its_summary(tmp_path):
+    arguments = ["--peers", "numpy", "--turns", "1", "--only", "960-240 1²"]
+    done = run("conv-breadth", *arguments, "--json", tmp_path / "record.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^1x1 960-240 1² +[\d.]+ ms +\d+% .* one pixel$", done.stdout, re.MULTILINE)
+    assert re.search(r"^1x1 +[\d.]+ +1x1 960-240 1² ", done.stdout, re.MULTILINE)
+
+
+def test_accuracy_of_the_smallest_layer(tmp_path):
+    arguments = ["conv", "--peers", "numpy", "--only", "tiny"]
+    done = run(*arguments, cwd=tmp_path, script="accuracy.py")
+    assert done.returncode == 0, done.stderr
+    header, row = done.stdout.split("\n\n")[0].splitlines()
+    assert header.split()[:4] == ["layer", "lanewise", "lanewise-direct", "numpy"]
+    assert row.split()[:4] == ["tiny", "3x3", "4", "8²"]
+    errors = [float(cell) for cell in row.split()[4:7]]
+    assert all(0 < error < 1e-5 for error in errors)
+    assert "lanewise: at most " in done.stdout
+
+
 def test_picture_has_every_column_under_measured_roofs(tmp_path):
     pytest.importorskip("matplotlib")
     record, picture = tmp_path / "record.json", tmp_path / "roofline.png"
@@ -63,3 +147,7 @@ def test_picture_has_every_column_under_measured_roofs(tmp_path):
     envelope = json.loads(record.read_text())["envelope"]
     assert envelope.keys() == {"fma", "cache", "memory"}
     assert all(rate > 1e8 for rate in envelope.values())
+    again = tmp_path / "again.png"
+    done = run(record, again, "--all", cwd=tmp_path, script="plot.py")
+    assert done.returncode == 0, done.stderr
+    assert again.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"

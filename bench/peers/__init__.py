@@ -12,17 +12,19 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from cases import Case
+from cases import Case, Data
 
 Prepared = tuple[Callable[[], Any], Callable[[Any], np.ndarray]]
 
 # In the order of the table's columns. "lanewise-out" writes the same array at each call, where the
 # others make a new one; "lanewise-packed" has its filters packed before; "lanewise-direct" is the
-# ordered sum throughout. "torch" is NCHW and "torch-nhwc" channels_last; "torch-exact" keeps cdist
+# ordered sum throughout; "lanewise-1thread" has one thread, however many the others have: its
+# process is given one. "torch" is NCHW and "torch-nhwc" channels_last; "torch-exact" keeps cdist
 # from the matrix product.
 CONTESTANTS = {
     "conv": (
         *("lanewise", "lanewise-out", "lanewise-packed", "lanewise-nchw", "lanewise-direct"),
+        "lanewise-1thread",
         *("torch", "torch-nhwc", "onnxruntime", "ncnn", "scipy", "numpy"),
     ),
     "pool": (
@@ -35,6 +37,8 @@ CONTESTANTS = {
         *("scipy", "sklearn", "faiss", "numpy"),
     ),
 }
+# Those who may take a second for a call are spared the long list.
+CONTESTANTS["conv-breadth"] = tuple(n for n in CONTESTANTS["conv"] if n not in ("scipy", "numpy"))
 PACKAGES = ("torch", "onnxruntime", "ncnn", "scipy", "sklearn", "faiss", "numpy")
 
 _CANCELS = "|x|² - 2x·y + |y|² by a matrix product, which cancels where x is near y"
@@ -47,11 +51,13 @@ _INEXACT = {
 }
 
 
-def inexact(op: str, contestant: str, case: Case) -> str | None:
-    """Why a result keeps fewer digits than lanewise's by its way of computing, if it does."""
+def inexact(op: str, contestant: str, case: Case, data: Data) -> str | None:
+    """Why a result keeps fewer digits than a sum of the definition's terms, if it does."""
     if op == "conv":
-        windows_of_3 = (case.options["stride"], case.options["padding"], case.options["groups"])
-        applies = contestant == "ncnn" and windows_of_3 == (1, 1, 1)
+        rows, columns, c, k = data["w"].shape
+        form = (rows, columns, case.options["stride"], case.options["dilation"])
+        most = max(c, k // case.options["groups"])  # up to 8 in and out, ncnn sums directly
+        applies = contestant == "ncnn" and form == (3, 3, 1, 1) and most > 8
     else:
         applies = op == "distance" and case.options["metric"] == "euclidean"
     return _INEXACT.get(contestant) if applies else None

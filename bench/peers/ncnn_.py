@@ -8,22 +8,14 @@ from pathlib import Path
 
 import ncnn
 import numpy as np
-from cases import Case, Data
+from cases import Case, Data, pair
 
 from . import Prepared
 from .lanewise_ import planes
 
-# ncnn's text form of a net: magic number, counts of layers and blobs, then a layer a line, as
-# kind, name, numbers of inputs and outputs, their names, and key=value parameters.
-NET = """7767517
-2 2
-Input            input 0 1 x
-{kind} conv  1 1 x y 0={k} 1={window} 3={stride} 4={pad} 6={weights} 7={groups}
-"""
-
 
 def conv(case: Case, data: Data, variant: str) -> Prepared | None:
-    x, w, (stride, pad, groups) = planes(data["x"]), data["w"], case.options.values()
+    x, w, (stride, pad, dilation, groups) = planes(data["x"]), data["w"], case.options.values()
     if len(x) > 1:
         return None  # it knows no batches
     net = ncnn.Net()
@@ -32,11 +24,13 @@ def conv(case: Case, data: Data, variant: str) -> Prepared | None:
     for narrow in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_packed", "bf16_storage"):
         setattr(options, f"use_{narrow}", False)
     kind = "Convolution" if groups == 1 else "ConvolutionDepthWise"
-    k, window = w.shape[3], w.shape[0]
+    # The text form of a net: magic number, counts of layers and blobs, then a layer a line, as
+    # kind, name, numbers of inputs and outputs, their names, and key=value parameters.
+    (rows, columns, _, k), (pad_rows, pad_columns) = w.shape, pair(pad)
     net.load_param_mem(
-        NET.format(
-            kind=kind, k=k, window=window, stride=stride, pad=pad, weights=w.size, groups=groups
-        )
+        "7767517\n2 2\nInput x 0 1 x\n"
+        f"{kind} conv 1 1 x y 0={k} 1={columns} 11={rows} 2={dilation} 3={stride} "
+        f"4={pad_columns} 14={pad_rows} 6={w.size} 7={groups}\n"
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights"  # a tag, 0 for float32, and K, C/groups, R, S

@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 import numpy as np
-from cases import Case, Data
+from cases import Case, Data, pair
 from numpy.lib.stride_tricks import sliding_window_view
 
 from . import Prepared
 
 
 def _windows(
-    x: np.ndarray, window: tuple[int, int], stride: int, pad: int, fill: float
+    x: np.ndarray,
+    window: tuple[int, int],
+    stride: int,
+    pad: int | tuple[int, int],
+    fill: float,
+    dilation: int = 1,
 ) -> np.ndarray:
     """N, OH, OW, C, R, S."""
     if pad:
-        x = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), constant_values=fill)
-    return sliding_window_view(x, window, axis=(1, 2))[:, ::stride, ::stride]
+        rows, columns = pair(pad)
+        x = np.pad(x, ((0, 0), (rows,) * 2, (columns,) * 2, (0, 0)), constant_values=fill)
+    reach = [dilation * (extent - 1) + 1 for extent in window]
+    windows = sliding_window_view(x, reach, axis=(1, 2))[:, ::stride, ::stride]
+    return windows[..., ::dilation, ::dilation]
 
 
 def conv(case: Case, data: Data, variant: str) -> Prepared:
-    x, w, (stride, pad, groups) = data["x"], data["w"], case.options.values()
+    x, w, (stride, pad, dilation, groups) = data["x"], data["w"], case.options.values()
     size = w.shape[:2]
+
+    def windows() -> np.ndarray:
+        return _windows(x, size, stride, pad, 0, dilation)
+
     if groups == 1:
         axes = ((4, 5, 3), (0, 1, 2))
-        return lambda: np.tensordot(_windows(x, size, stride, pad, 0), w, axes), np.asarray
+        return lambda: np.tensordot(windows(), w, axes), np.asarray
 
     filters = w.reshape(*w.shape[:3], groups, -1)
 
     def call() -> np.ndarray:
-        windows = _windows(x, size, stride, pad, 0)
-        windows = windows.reshape(*windows.shape[:3], groups, -1, *size)
-        y = np.einsum("nhwgcrs,rscgk->nhwgk", windows, filters)
+        taps = windows()
+        taps = taps.reshape(*taps.shape[:3], groups, -1, *size)
+        y = np.einsum("nhwgcrs,rscgk->nhwgk", taps, filters)
         return y.reshape(*y.shape[:3], -1)
 
     return call, np.asarray

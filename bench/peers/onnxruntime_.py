@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from cases import Case, Data
+from cases import Case, Data, pair
 from onnx import TensorProto, helper, numpy_helper
 
 from . import Prepared
@@ -32,9 +32,10 @@ def _session(
 
 
 def conv(case: Case, data: Data, variant: str) -> Prepared:
-    x, w, (stride, pad, groups) = planes(data["x"]), data["w"], case.options.values()
+    x, w, (stride, pad, dilation, groups) = planes(data["x"]), data["w"], case.options.values()
     filters = {"w": np.ascontiguousarray(w.transpose(3, 2, 0, 1))}
-    session = _session("Conv", filters, strides=[stride] * 2, pads=[pad] * 4, group=groups)
+    steps = {"strides": [stride] * 2, "dilations": [dilation] * 2}
+    session = _session("Conv", filters, **steps, pads=pair(pad) * 2, group=groups)
     return lambda: session.run(None, {"x": x})[0], nhwc
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import scipy
-from cases import Case, Data
+from cases import Case, Data, pair
 from scipy import ndimage, special
 from scipy.spatial.distance import cdist
 
@@ -16,9 +16,11 @@ MOST_PLANES = 4096  # convolutions of one plane by one filter: beyond, nobody wo
 def conv(case: Case, data: Data, variant: str) -> Prepared | None:
     x = np.ascontiguousarray(data["x"].transpose(0, 3, 1, 2))
     w = np.ascontiguousarray(data["w"].transpose(3, 2, 0, 1))
-    if len(x) * w.shape[0] * w.shape[1] > MOST_PLANES:
+    stride, pad, dilation, groups = case.options.values()
+    centred = dilation == 1 and pair(pad) == tuple(extent // 2 for extent in w.shape[2:])
+    if not centred or len(x) * w.shape[0] * w.shape[1] > MOST_PLANES:
         return None
-    stride, per_group = case.options["stride"], w.shape[0] // case.options["groups"]
+    per_group = w.shape[0] // groups
 
     def plane(image: np.ndarray, k: int) -> np.ndarray:
         first = k // per_group * w.shape[1]
