@@ -44,12 +44,24 @@ OUTPUT = np.array(
 )
 
 
-def tiled(transforms, x, w, padding, pad_mode="constant", groups=1):
-    """The formula, with these three matrices; x (N, H, W, C), w (3, 3, C/groups, K), float64."""
-    into, of_filter, out_of = transforms
+def tiled(transforms, x, w, padding, pad_mode="constant", groups=1, dilation=1):
+    """The formula, with these three matrices; x (N, H, W, C), w (3, 3, C/groups, K), float64.
+
+    With a dilation d, the outputs that leave the same rest by d are made of every d-th input.
+    """
     x, w = x.astype(np.float64), w.astype(np.float64)
-    pads = reference.pads(x.shape, w.shape, (1, 1), padding, (1, 1))
+    pads = reference.pads(x.shape, w.shape, (1, 1), padding, (dilation, dilation))
     x = np.pad(x, [(0, 0), *pads, (0, 0)], mode=pad_mode)
+    y = np.empty((len(x), x.shape[1] - 2 * dilation, x.shape[2] - 2 * dilation, w.shape[3]))
+    for i, j in itertools.product(range(dilation), repeat=2):
+        phase = y[:, i::dilation, j::dilation]
+        if phase.size > 0:
+            phase[:] = dense_tiled(transforms, x[:, i::dilation, j::dilation], w, groups)
+    return y
+
+
+def dense_tiled(transforms, x, w, groups):
+    into, of_filter, out_of = transforms
     height, width = x.shape[1] - 2, x.shape[2] - 2
     x = np.pad(x, [(0, 0), (0, -height % 4), (0, -width % 4), (0, 0)])
     windows = np.lib.stride_tricks.sliding_window_view(x, (6, 6), axis=(1, 2))[:, ::4, ::4]
@@ -109,7 +121,9 @@ def layers(draw):
     padding = draw(st.one_of(st.sampled_from(["valid", "same", "full"]), st.tuples(pads, pads)))
     size = draw(st.tuples(st.integers(3, 20), st.integers(3, 20)))
     x_shape = (draw(st.integers(1, 2)), *size, groups * group_c)
+    dilation = draw(st.integers(1, (min(size) - 1) // 2))
     options = {
+        "dilation": dilation,
         "padding": padding,
         "groups": groups,
         "pad_mode": draw(st.sampled_from(["constant", "reflect", "symmetric", "edge", "wrap"])),
@@ -135,6 +149,20 @@ def test_is_within_the_bound_in_both_layouts(case, activation, adversarial):
     own = OWN_UNITS[activation] * u(np.float32) * np.maximum(np.abs(v), 1)
     limit = SLOPE[activation] * (limit + u(np.float32) * np.abs(v)) + own
     assert_within(y, reference.ACTIVATIONS[activation](v), limit)
+
+
+@pytest.mark.parametrize("dilation", [2, 5, 30])
+def test_dilation(simd, rng, dilation):
+    x = rng.normal(size=(2, 27, 22, 33)).astype(np.float32)
+    w = rng.normal(size=(3, 3, 33, 40)).astype(np.float32)
+    options = {"padding": dilation, "dilation": dilation}
+    x[1, 7, 8, 3] = np.inf
+    exact = reference.conv2d(x, w, **options)
+    y = same_everywhere(x, w, algorithm="winograd", **options)
+    finite = np.isfinite(exact)
+    np.testing.assert_array_equal(y[~finite], exact[~finite])
+    x[1, 7, 8, 3] = 0
+    assert_within(y[finite], exact[finite], bound(x, w, **options)[finite])
 
 
 @pytest.mark.parametrize("magnitude", [1e-30, 1, 1e15])
@@ -285,7 +313,8 @@ def test_the_choice_is_explained_and_is_what_runs(rng):
         ((64, 56, 56, 64), (3, 3, 64, 64), {}, "winograd"),
         ((1, 64, 56, 56), (64, 64, 3, 3), {"layout": "NCHW"}, "winograd"),
         ((1, 56, 56, 64), (3, 3, 64, 64), {"stride": 2}, "direct"),
-        ((1, 56, 56, 64), (3, 3, 64, 64), {"dilation": 2}, "direct"),
+        ((1, 56, 56, 64), (3, 3, 64, 64), {"dilation": 2}, "winograd"),
+        ((1, 66, 66, 64), (3, 3, 64, 64), {"dilation": 30}, "direct"),
         ((1, 56, 56, 64), (3, 3, 64, 64), {"dtype": np.float64}, "direct"),
         ((1, 56, 56, 64), (3, 3, 64, 64), {"dtype": np.float16}, "direct"),
         ((1, 56, 56, 3), (3, 3, 3, 64), {}, "direct"),

@@ -1,5 +1,6 @@
 #include "ops/conv/algorithm.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <string>
@@ -19,9 +20,7 @@ ConvAlgorithm Parse(const char* who, const std::string& name) {
 std::atomic<int> process_algorithm{-1};  // -1: as the environment says
 
 bool WinogradApplies(const ConvShape& shape, DType result) {
-  const auto three = [](const WindowAxis& axis) {
-    return axis.window == 3 && axis.stride == 1 && axis.dilation == 1;
-  };
+  const auto three = [](const WindowAxis& axis) { return axis.window == 3 && axis.stride == 1; };
   return three(shape.h) && three(shape.w) && shape.group_c > 0 && result == DType::kFloat32;
 }
 
@@ -42,8 +41,11 @@ constexpr double kFilterNs = 36 * 4 / 12.0;
 
 bool WinogradPays(const ConvShape& shape) {
   const double c = double(shape.group_c), k = double(shape.group_k);
-  const auto tiles = [](int64_t outputs) { return double((outputs + 3) / 4); };
-  const double count = tiles(shape.h.out) * tiles(shape.w.out);
+  const auto tiles = [](const WindowAxis& axis) {
+    const int64_t per_phase = (axis.out + axis.dilation - 1) / axis.dilation;
+    return double((per_phase + 3) / 4 * std::min(axis.dilation, axis.out));
+  };
+  const double count = tiles(shape.h) * tiles(shape.w);
   const double direct = kDirectNs * double(shape.pixels()) * c * k;
   const double winograd =
       count * (kWinogradNs * c * k + kTransformNs * (c + k)) + kFilterNs * c * k;
@@ -58,8 +60,7 @@ ConvDecision ChooseConvMethod(const char* op, const ConvShape& shape, DType resu
   if (asked == ConvAlgorithm::kWinograd) {
     if (!applies) {
       Fail(op,
-           ": algorithm 'winograd' is for 3x3 filters with stride 1 and dilation 1 and float32 "
-           "results; this is ",
+           ": algorithm 'winograd' is for 3x3 filters with stride 1 and float32 results; this is ",
            shape.h.window, "x", shape.w.window, " with stride (", shape.h.stride, ", ",
            shape.w.stride, "), dilation (", shape.h.dilation, ", ", shape.w.dilation, ") and ",
            ToString(result));
