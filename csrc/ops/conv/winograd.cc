@@ -44,8 +44,8 @@ constexpr int64_t kSharedBytes = int64_t{10} << 20;
 // channel and a filter, and each tile and output channel. Measured on one core with AVX-512 at 240
 // GFLOP/s; only ratios count, for the schedule.
 constexpr double kInputNs = 7.6, kFilterNs = 4.1, kProductNs = 0.34, kOutputNs = 4.4;
-// More for a product where V comes from L3.
-constexpr double kFarProductNs = 0.1;
+// More for a product where V comes from L3, and for one more parallel loop.
+constexpr double kFarProductNs = 0.1, kStartNs = 5e3;
 
 // The tiles along one axis. The outputs whose numbers leave the same rest by a dilation d, a phase,
 // are a convolution without dilation of every d-th input, and have tiles of their own.
@@ -85,7 +85,7 @@ struct Plan {
   int64_t width;            // channels of a block, to a whole number of vectors
   int64_t sets, set_tiles;  // groups, and banks if there are several; tiles of each set
   bool in_place;            // x is read where it is
-  bool near, shared;        // U stays in L2; is made once for all tasks
+  bool shared;              // U is made once for all tasks, instead of by each what it needs
   int64_t runs, shares;     // the tasks of a set: pieces of its tiles × pieces of its panels
   double total_ns;
 
@@ -102,40 +102,35 @@ struct Plan {
   int64_t u_set() const { return panels * blocks * u_block(); }
 };
 
-// What a task takes that is one of runs × shares.
-double TaskNs(const Plan& plan, const ConvShape& shape, int64_t runs, int64_t shares) {
-  const double tiles = double(CeilDiv(plan.set_tiles, runs));
-  const double c = double(shape.group_c), k = double(CeilDiv(plan.panels, shares) * plan.nr);
-  const bool far = plan.v_size(CeilDiv(plan.set_tiles, runs)) * 4 > int64_t(Caches().l2) * 3 / 4;
-  return tiles * c * kInputNs + (plan.near ? 0 : c * k * kFilterNs) +
-         tiles * c * k * (kProductNs + (far ? kFarProductNs : 0)) + tiles * k * kOutputNs;
-}
+// A set's tiles in runs, and its panels in shares: a task is one of each.
+struct Cut {
+  int64_t runs, shares;
+  double ns;  // until the last task ends
+};
 
-// The fewest runs whose V, M and U fit the scratch of a thread, and then as many more runs, or
-// shares of the panels, as make the tasks end soonest.
-void CutIntoTasks(const ConvShape& shape, Plan& plan) {
-  const CacheSizes& caches = Caches();
-  plan.total_ns = double(plan.sets) * TaskNs(plan, shape, 1, 1);
-  const int threads = ThreadsFor(plan.total_ns);
-  const size_t room =
-      plan.shared ? caches.l2 / 2 : 2 * caches.l2 + std::min(caches.l2, caches.l3 / 3 / threads);
-  const int64_t used = plan.near ? 0 : plan.u_block();
+// The fewest runs whose V, M and U take `room` bytes of scratch, and then as many more runs, or
+// shares, as make the tasks end soonest. A task makes the filters that it needs, unless `made`.
+Cut CutIntoTasks(const Plan& plan, const ConvShape& shape, int threads, size_t room, bool made) {
+  const int64_t used = made ? 0 : plan.u_block();
   const int64_t of_tile = kElements * (plan.blocks * plan.width + plan.nr);
   const int64_t most = std::max<int64_t>(1, (int64_t(room / sizeof(float)) - used) / of_tile);
   const int64_t fewest = std::max<int64_t>(1, CeilDiv(plan.set_tiles, most));
-  double least = 0;
-  for (int64_t runs = fewest;
-       runs <= std::max(fewest, std::min(fewest + 4 * threads, plan.set_tiles)); ++runs) {
+  const int64_t at_most = std::max(fewest, std::min(fewest + 4 * threads, plan.set_tiles));
+  Cut best{0, 0, 0};
+  for (int64_t runs = fewest; runs <= at_most; ++runs) {
+    const int64_t count = CeilDiv(plan.set_tiles, runs);
+    const bool far = size_t(plan.v_size(count)) * sizeof(float) > Caches().l2 * 3 / 4;
+    const double product_ns = kProductNs + (far ? kFarProductNs : 0);
     for (int64_t shares = 1; shares <= std::min<int64_t>(2 * threads, plan.panels); ++shares) {
-      const double rounds = double(CeilDiv(plan.sets * runs * shares, threads));
-      const double ns = rounds * TaskNs(plan, shape, runs, shares);
-      if (least == 0 || ns < least) {
-        least = ns;
-        plan.runs = runs;
-        plan.shares = shares;
-      }
+      const double tiles = double(count), c = double(shape.group_c);
+      const double k = double(CeilDiv(plan.panels, shares) * plan.nr);
+      const double task_ns = tiles * c * kInputNs + (made ? 0 : c * k * kFilterNs) +
+                             tiles * c * k * product_ns + tiles * k * kOutputNs;
+      const double ns = double(CeilDiv(plan.sets * runs * shares, threads)) * task_ns;
+      if (best.runs == 0 || ns < best.ns) best = {runs, shares, ns};
     }
   }
+  return best;
 }
 
 Plan::Plan(const ConvProblem<float>& problem, const ConvKernels<float>& kernels)
@@ -148,10 +143,21 @@ Plan::Plan(const ConvProblem<float>& problem, const ConvKernels<float>& kernels)
       width(std::min(kBlock, RoundUp(problem.shape.group_c, 16))),
       sets(problem.shape.groups * problem.banks),
       set_tiles(problem.batch / problem.banks * rows.count * columns.count),
-      in_place(problem.x.native() && problem.x_strides.c == 1),
-      near(u_set() * sizeof(float) <= Caches().l2 / 2),
-      shared(near || (problem.forms != nullptr && u_set() * sizeof(float) <= kSharedBytes)) {
-  CutIntoTasks(problem.shape, *this);
+      in_place(problem.x.native() && problem.x_strides.c == 1) {
+  const CacheSizes& caches = Caches();
+  const double filters = double(u_set()) / kElements;
+  total_ns = double(sets) * (filters * kFilterNs + filters * double(set_tiles) * kProductNs);
+  const int threads = ThreadsFor(total_ns);
+  const size_t far_room = 2 * caches.l2 + std::min(caches.l2, caches.l3 / 3 / size_t(threads));
+  const Cut apart = CutIntoTasks(*this, problem.shape, threads, far_room, false);
+  const Cut together = CutIntoTasks(*this, problem.shape, threads, caches.l2 / 2, true);
+  const size_t u_bytes = size_t(u_set()) * sizeof(float);
+  const bool kept = problem.forms != nullptr && u_bytes <= kSharedBytes;
+  const double made_ns = kept ? 0 : kStartNs + double(sets) * filters * kFilterNs / threads;
+  shared = kept || (u_bytes <= caches.l2 / 2 && together.ns + made_ns < apart.ns);
+  const Cut& cut = u_bytes <= caches.l2 / 2 && shared ? together : apart;
+  runs = cut.runs;
+  shares = cut.shares;
 }
 
 // `count` neighbouring tiles of one row of tiles of one image, the first being tile `tile` of a
