@@ -150,7 +150,8 @@ def _winners(x, better, nan_policy, *geometry):
         for r, s in zip(h.flat[1:], w.flat[1:], strict=True):  # in row-major order
             pixel = x[:, r, s]
             old, new = (best, pixel) if nan_policy == "propagate" else (pixel, best)
-            wins = better(pixel, best) | (np.isnan(new) & ~np.isnan(old))
+            with np.errstate(invalid="ignore"):  # some versions of ml_dtypes warn of NaN
+                wins = better(pixel, best) | (np.isnan(new) & ~np.isnan(old))
             best, place = np.where(wins, pixel, best), np.where(wins, r * x.shape[2] + s, place)
         values[:, i, j], indices[:, i, j] = best, place
     return values, indices
