@@ -11,10 +11,13 @@
 #define LANEWISE_KERNELS_CONV_TILE_INL_H_
 #endif
 
+#include <array>
 #include <type_traits>
 #include <utility>
 
 #include "hwy/highway.h"
+#include "kernels/kernels.h"
+#include "kernels/unroll.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lanewise {
@@ -40,30 +43,41 @@ HWY_INLINE V MultiplyAdd(V a, V b, V c) {
 
 // With `kChain` the sums in memory are the chain's beginning, else they are added at its end.
 template <class T, size_t MR, size_t NV, bool kChain>
-void ConvTile(const T* const* rows, size_t row_stride, size_t segments, size_t depth,
-              const T* HWY_RESTRICT panel, bool first, T* HWY_RESTRICT sums) {
+void ConvTile(const ConvOperands<T>& operands, bool first, T* HWY_RESTRICT sums) {
   const hn::ScalableTag<T> d;
   using V = hn::Vec<decltype(d)>;
   const size_t lanes = hn::Lanes(d), nr = kConvNV * lanes;
+  const size_t row_step = operands.row_step, panel_step = operands.panel_step;
+  const size_t row_end = operands.depth * row_step;
   V sum[MR][NV];
+  LANEWISE_UNROLL
   for (size_t i = 0; i < MR; ++i) {
+    LANEWISE_UNROLL
     for (size_t v = 0; v < NV; ++v) {
       sum[i][v] = first || !kChain ? hn::Zero(d) : hn::Load(d, sums + i * nr + v * lanes);
     }
   }
-  for (size_t s = 0; s < segments; ++s, rows += row_stride) {
+  const T* const* rows = operands.rows;
+  for (size_t s = 0; s < operands.segments; ++s, rows += operands.row_stride) {
+    const T* HWY_RESTRICT panel = operands.panels[s];
     const T* HWY_RESTRICT row[MR];
+    LANEWISE_UNROLL
     for (size_t i = 0; i < MR; ++i) row[i] = rows[i];
-    for (size_t k = 0; k < depth; ++k, panel += nr) {
+    for (size_t k = 0; k < row_end; k += row_step, panel += panel_step) {
       V lane[NV];
-      for (size_t v = 0; v < NV; ++v) lane[v] = hn::Load(d, panel + v * lanes);
+      LANEWISE_UNROLL
+      for (size_t v = 0; v < NV; ++v) lane[v] = hn::LoadU(d, panel + v * lanes);
+      LANEWISE_UNROLL
       for (size_t i = 0; i < MR; ++i) {
         const V x = hn::Set(d, row[i][k]);
+        LANEWISE_UNROLL
         for (size_t v = 0; v < NV; ++v) sum[i][v] = MultiplyAdd(x, lane[v], sum[i][v]);
       }
     }
   }
+  LANEWISE_UNROLL
   for (size_t i = 0; i < MR; ++i) {
+    LANEWISE_UNROLL
     for (size_t v = 0; v < NV; ++v) {
       T* const to = sums + i * nr + v * lanes;
       hn::Store(first || kChain ? sum[i][v] : hn::Add(hn::Load(d, to), sum[i][v]), d, to);
@@ -83,10 +97,9 @@ template <class T, size_t NV, bool kChain>
 constexpr auto kConvTiles = ConvTiles<T, NV, kChain>(std::make_index_sequence<kConvMR>());
 
 template <class T>
-void ConvAccumulate(const T* const* rows, size_t row_stride, size_t count, size_t segments,
-                    size_t depth, const T* panel, bool half, bool first, T* sums) {
+void ConvAccumulate(const ConvOperands<T>& operands, size_t count, bool half, bool first, T* sums) {
   const auto tile = half ? kConvTiles<T, 1, true>[count - 1] : kConvTiles<T, 2, true>[count - 1];
-  tile(rows, row_stride, segments, depth, panel, first, sums);
+  tile(operands, first, sums);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -86,17 +86,34 @@ const DistanceKernels<T>& DistanceKernelsFor(SimdTarget target);
 
 // ----------------------------------------------------------------------------------------- conv2d
 
+// The operands of the implicit GEMM's register tile. The terms of a sum are `segments` × `depth`.
+// Term k of segment s is
+//   a(s, k, i) = rows[s·row_stride + i][k·row_step]   in row i, broadcast,
+//   b(s, k, j) = panels[s][k·panel_step + j]          in lane j.
+template <class T>
+struct ConvOperands {
+  const T* const* rows;
+  size_t row_stride, row_step;  // row_step is at least 1
+  const T* const* panels;
+  size_t panel_step;
+  size_t segments, depth;
+};
+
 template <class T>
 struct ConvKernels {
   size_t mr, nr;
 
-  // The register tile of the implicit GEMM, for i < count <= mr and all j < nr:
-  //   sums[i][j] = or, unless `first`, +=
-  //       Σ_{s < segments} Σ_{k < depth} rows[s·row_stride + i][k] · panel[s·depth + k][j]
-  // as one chain of multiply-adds in the order (s, k). With `half` only j < nr/2 is computed. Sums
-  // (row length nr) and panel are 64-byte aligned.
-  void (*accumulate)(const T* const* rows, size_t row_stride, size_t count, size_t segments,
-                     size_t depth, const T* panel, bool half, bool first, T* sums);
+  // For i < count <= mr and all j < nr:
+  //   sums[i][j] = or, unless `first`, += Σ_{s < segments} Σ_{k < depth} a(s, k, i) · b(s, k, j)
+  // as one chain of multiply-adds in the order (s, k). With `half` only j < nr/2 is computed and
+  // read. Sums (row length nr) are 64-byte aligned.
+  void (*accumulate)(const ConvOperands<T>& operands, size_t count, bool half, bool first, T* sums);
+
+  // to[r][c] = from[r][c] and to[c][r] = from[r][c] for r < rows, c < columns; no overlap.
+  void (*copy)(const T* from, size_t from_stride, size_t rows, size_t columns, T* to,
+               size_t to_stride);
+  void (*transpose)(const T* from, size_t from_stride, size_t rows, size_t columns, T* to,
+                    size_t to_stride);
 
   // One filter per lane or one for all lanes, for i < count <= depthwise_mr and j < n:
   //   sums[i][j] (row length sums_stride) = Σ_{t < taps} rows[t·row_stride + i][j] · f(t, j),

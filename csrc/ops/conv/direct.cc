@@ -3,16 +3,18 @@
 //
 // The two layouts are one algorithm with the operands swapped:
 //   lanes = output channels (NHWC, unless groups have very few)
-//           a = input pixels, read in place through one pointer per pixel and tap, a row of zeros
-//           standing for zero padding; b = filter, packed once per call
+//           a = inputs, read through one pointer per output and tap, in place, where a row of zeros
+//           stands for zero padding; or from a strip, where pixels have few channels or another
+//           type b = filters
 //   lanes = pixels (otherwise)
-//           a = filter, one row per output channel; b = input, packed as it is needed
+//           a = filters
+//           b = inputs from a strip of planes, in place for 1×1 filters
 // Both run the same chain of multiply-adds for an output, so they give the same bits.
 //
-//   task            a block of rows × a block of lanes, of one group of one image
-//     term block    as many terms as leave a panel in half of L1
-//       panel       NR lanes
-//         tile      the kernel: MR × NR sums in registers
+//   task            a rectangle of outputs × some filters of one group of one image
+//     term block    all terms, unless a block of filters would outgrow L2
+//       filters     a block of `width`, packed as [term][width]
+//         tile      the kernel: MR × NR sums in registers, then bias, activation and store
 #include <algorithm>
 #include <vector>
 
@@ -26,26 +28,90 @@
 namespace lanewise {
 namespace {
 
-// A block of 96 pixels uses each panel 16 times (MR 6) once it is in L1; with 256 channels its sums
-// take 96 KB (float32), which leaves L2 room for the input and the panels.
 constexpr int64_t kPixelBlock = 96;
 constexpr int64_t kChannelBlock = 256;
 // Bounds the table of row pointers to 48 KB.
 constexpr int64_t kMaxTaps = 64;
-// Fewer channels than this per tap are copied together rather than read through a pointer per tap:
-// the tile would load its MR pointers anew after every few terms.
-constexpr int64_t kMinDepthInPlace = 8;
+// Pixels of fewer channels than this are copied to strips, where the taps of a window row are one
+// run: the tile would load its MR pointers anew after every few terms.
+constexpr int64_t kMinDepthInPlace = 16;
 constexpr double kFlopsPerNs = 40;
+
+// Where the outputs of one task are.
+template <class T>
+struct Place {
+  int64_t image, group;
+  Region region;
+  int64_t k_begin, k_end;  // filters of the group
+  Source<T> x;             // channel 0 of the group
+};
 
 // How the problem is cut. Sizes follow caches and threads; no sum's order depends on them.
 struct Plan {
   bool channel_lanes;
-  bool pack_rows;  // channel_lanes only: copy the input of each pixel instead of pointing at it
-  int64_t mr, nr, max_terms;
+  bool in_place;         // no strips
+  bool spread;           // of plane strips
+  int64_t segment_taps;  // taps whose terms are one run of a pixel strip
+  int64_t mr, nr;
+  int64_t width;  // filters of a block
   std::vector<TermBlock> blocks;
-  Split pixels, channels;  // channels of one group
+  Split rows, columns, filters;
+  bool pack_in_tasks;
   double total_ns;
+
+  // Elements of the strip for a block of terms.
+  int64_t Strip(const ConvShape& shape, const TermBlock& block) const {
+    if (in_place) return 0;
+    return channel_lanes
+               ? PixelStrip(shape, block, rows.longest(), columns.longest()).count()
+               : PlaneStrip(shape, block, rows.longest(), columns.longest(), spread, nr).count();
+  }
+  int64_t pieces() const { return rows.count * columns.count * filters.count; }
+  int64_t Segments(const TermBlock& block) const { return block.taps() / segment_taps; }
+  int64_t Depth(const TermBlock& block) const { return block.depth() * segment_taps; }
+  template <class F>
+  int64_t Most(const F& of_block) const {
+    int64_t most = 0;
+    for (const TermBlock& block : blocks) most = std::max<int64_t>(most, of_block(block));
+    return most;
+  }
 };
+
+// A 1×1 convolution of every pixel, whose pixels are equally spaced throughout the image, is one of
+// a single row.
+template <class T>
+ConvProblem<T> Flattened(const ConvProblem<T>& problem) {
+  const ConvShape& shape = problem.shape;
+  const auto whole = [](const WindowAxis& axis) {
+    return axis.window == 1 && axis.stride == 1 && axis.before == 0 && axis.out == axis.in;
+  };
+  const auto flat = [&](const ImageStrides& strides) {
+    return strides.h == shape.w.in * strides.w;
+  };
+  if (!whole(shape.h) || !whole(shape.w) || !flat(problem.x_strides) ||
+      !flat(problem.out_strides)) {
+    return problem;
+  }
+  ConvProblem<T> row = problem;
+  const int64_t pixels = shape.pixels();
+  row.shape.h = {1, 1, 1, 1, 0, 0, 1};
+  row.shape.w = {pixels, 1, 1, 1, 0, 0, pixels};
+  row.rows = Border(PadMode::kConstant, 1);
+  row.columns = Border(PadMode::kConstant, pixels);
+  return row;
+}
+
+template <class T>
+bool InPlace(const ConvProblem<T>& problem, bool channel_lanes, int64_t nr) {
+  const ConvShape& shape = problem.shape;
+  if (!problem.x.native()) return false;
+  if (channel_lanes) {
+    return (problem.x_strides.c == 1 || shape.group_c == 1) &&
+           (shape.group_c >= kMinDepthInPlace || shape.w.window == 1 || shape.w.dilation != 1);
+  }
+  return shape.taps() == 1 && shape.h.out == 1 && shape.w.stride == 1 && shape.w.before == 0 &&
+         shape.w.out == shape.w.in && problem.x_strides.w == 1 && shape.w.in >= nr;
+}
 
 // Enough tasks for the threads, with the fewest bytes moved: each piece of the pixels reads the
 // whole filter, each piece of the channels the whole image.
@@ -57,275 +123,456 @@ void CutForThreads(const ConvProblem<T>& problem, Plan& plan) {
       threads == 1 ? 1 : CeilDiv(8 * threads, std::max<int64_t>(1, problem.batch * shape.groups));
   const double filter = double(shape.terms()) * double(shape.group_k);
   const double image = double(shape.h.in) * double(shape.w.in) * double(shape.group_c);
-  const int64_t most_pixel_pieces = CeilDiv(plan.pixels.total, plan.pixels.unit);
-  const Split at_most_pixels = plan.pixels, at_most_channels = plan.channels;
+  const Plan whole = plan;
+  const bool by_rows = shape.h.out > 1;
+  const int64_t most = by_rows ? shape.h.out : CeilDiv(shape.w.out, whole.columns.unit);
   double least = 0;
-  for (int64_t pieces = at_most_pixels.count;
-       pieces <= std::min(most_pixel_pieces, std::max(wanted, at_most_pixels.count)); ++pieces) {
-    const Split channels(shape.group_k, at_most_channels.unit, at_most_channels.longest(),
-                         CeilDiv(wanted, pieces));
-    const double moved = double(pieces) * filter + double(channels.count) * image;
-    if (channels.count * pieces < std::min(wanted, most_pixel_pieces) &&
-        pieces != most_pixel_pieces) {
-      continue;
+  for (int64_t n = by_rows ? whole.rows.count : whole.columns.count; n <= most; ++n) {
+    Split rows = whole.rows, columns = whole.columns;
+    if (by_rows) {
+      rows = Split(rows.total, 1, rows.total, n);
+    } else {
+      columns = Split(columns.total, columns.unit, columns.total, n);
     }
+    const int64_t pieces = rows.count * columns.count;
+    const Split filters(shape.group_k, plan.width, whole.filters.longest(),
+                        CeilDiv(wanted, pieces));
+    const double moved = double(pieces) * filter + double(filters.count) * image;
+    if (filters.count * pieces < wanted && n != most) continue;
     if (least == 0 || moved < least) {
       least = moved;
-      plan.pixels = Split(shape.pixels(), plan.pixels.unit, at_most_pixels.longest(), pieces);
-      plan.channels = channels;
+      plan.rows = rows;
+      plan.columns = columns;
+      plan.filters = filters;
     }
+    if (pieces > wanted) break;
   }
 }
 
 template <class T>
 Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels) {
   const ConvShape& shape = problem.shape;
-  const int64_t mr = kernels.mr, nr = kernels.nr;
+  const int64_t mr = kernels.mr, nr = kernels.nr, size = sizeof(T);
   // Groups of few output channels would leave most lanes of a vector idle: 3×3 with 128 channels at
   // 56² in 32 groups takes 2.0 ms with lanes = pixels instead of 3.3.
   const bool channel_lanes = problem.out_strides.c == 1 && shape.group_k > nr / 4;
-  const bool in_place =
-      problem.x.native() && problem.x_strides.c == 1 && shape.group_c >= kMinDepthInPlace;
-  const bool pack_rows = channel_lanes && !in_place;
-  const int64_t max_terms = Caches().l1 / 2 / (nr * sizeof(T));
+  const int64_t max_terms = Caches().l2 / 4 / (nr * size), max_strip = Caches().l2 / 2 / size;
+  const int64_t row_terms = shape.w.window * shape.group_c;
   Plan plan{channel_lanes,
-            pack_rows,
+            InPlace(problem, channel_lanes, nr),
+            false,
+            1,
             mr,
             nr,
-            max_terms,
-            TermBlocks(shape, max_terms, pack_rows ? max_terms : kMaxTaps),
-            Split(shape.pixels(), channel_lanes ? mr : nr, kPixelBlock),
-            Split(shape.group_k, channel_lanes ? nr : mr, kChannelBlock),
+            channel_lanes ? nr : CeilDiv(shape.group_k, CeilDiv(shape.group_k, mr)),
+            {},
+            Split(shape.h.out, 1, 1),
+            Split(shape.w.out, channel_lanes ? mr : nr, kPixelBlock),
+            Split(shape.group_k, 1, 1),
+            false,
             problem.flops() / kFlopsPerNs};
+  if (channel_lanes && !plan.in_place && shape.w.dilation == 1 && row_terms > 0 &&
+      row_terms <= max_terms) {
+    plan.segment_taps = shape.w.window;
+  }
+  plan.rows = Split(shape.h.out, 1, std::max<int64_t>(1, kPixelBlock / plan.columns.longest()));
+  plan.filters = Split(shape.group_k, plan.width, kChannelBlock);
+  plan.blocks = TermBlocks(shape, max_terms, kMaxTaps * plan.segment_taps, plan.segment_taps);
+  plan.spread = plan.blocks.size() > 1 || (shape.w.window - 1) * shape.w.dilation * shape.group_k >
+                                              8 * shape.w.stride * shape.w.out;
+  const auto longest_strip = [&] {
+    return plan.Most([&](const TermBlock& block) { return plan.Strip(shape, block); });
+  };
+  while (longest_strip() > max_strip && plan.rows.longest() > 1) {
+    plan.rows = Split(shape.h.out, 1, plan.rows.longest() / 2);
+  }
+  if (longest_strip() > max_strip) {
+    plan.segment_taps = 1;
+    plan.spread = true;
+    const int64_t per_channel = plan.Strip(shape, {0, 1, 0, 1});
+    plan.blocks = TermBlocks(shape, std::max<int64_t>(1, max_strip / per_channel), 1, 1);
+  }
   CutForThreads(problem, plan);
+  plan.pack_in_tasks = plan.rows.count * plan.columns.count == 1 && problem.banks == problem.batch;
   return plan;
 }
 
-// The filters as the plan wants them, in the caller's memory or packed.
+// Lanes = output channels. The outputs of a region, in the order of their rows, are the kernel's
+// rows.
 template <class T>
-struct Filters {
-  Buffer<T> packed;
-  const T* data;
-  int64_t bank, group, row;  // distances; `row` for lanes = pixels only
-
-  Filters(const ConvProblem<T>& problem, const Plan& plan) {
-    const ConvShape& shape = problem.shape;
-    row = shape.terms();
-    if (plan.channel_lanes) {
-      packed = PackFilterPanels(problem, plan.nr);
-      group = CeilDiv(shape.group_k, plan.nr) * plan.nr * shape.terms();
-    } else if (HasFilterRows(problem)) {
-      data = problem.filter.InPlace();
-      bank = problem.filter_strides.n;
-      group = problem.filter_strides.g;
-      row = problem.filter_strides.k;
-      return;
-    } else {
-      packed = PackFilterRows(problem);
-      group = shape.group_k * row;
-    }
-    data = packed.get();
-    bank = shape.groups * group;
-  }
-};
-
-// One task, in one thread's scratch.
-template <class T>
-class Task {
+class ChannelLanes {
  public:
-  Task(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const Plan& plan,
-       const Filters<T>& filters, Scratch scratch)
-      : kernels_(kernels), problem_(problem), plan_(plan), filters_(filters) {
-    const int64_t pixels = plan.pixels.longest(), channels = plan.channels.longest();
-    sums_ = scratch.Take<T>(pixels * channels);
-    pixels_ = scratch.Take<Pixel>(pixels);
-    row_pointers_ = scratch.Take<const T*>(PointerCount(plan));
-    input_ = scratch.Take<T>(InputCount(plan));
-    zeros_ = scratch.Take<T>(plan.max_terms);
-    std::fill_n(zeros_, plan.max_terms, T(0));
+  ChannelLanes(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const Plan& plan,
+               Scratch& scratch)
+      : kernels_(kernels), problem_(problem), plan_(plan) {
+    pointers_ = scratch.Take<const T*>(Pointers(plan));
+    panels_ = scratch.Take<const T*>(Segments(plan));
+    border_ = scratch.Take<T>(Zeros(plan));
+    std::fill_n(border_, Zeros(plan), T(0));
+    strip_ = scratch.Take<T>(Strip(problem, plan));
+  }
+  static size_t Bytes(const ConvProblem<T>& problem, const Plan& plan) {
+    return Scratch::Bytes<const T*>(Pointers(plan)) + Scratch::Bytes<const T*>(Segments(plan)) +
+           Scratch::Bytes<T>(Zeros(plan)) + Scratch::Bytes<T>(Strip(problem, plan));
   }
 
-  static size_t ScratchBytes(const Plan& plan) {
-    const int64_t pixels = plan.pixels.longest(), channels = plan.channels.longest();
-    return Scratch::Bytes<T>(pixels * channels) + Scratch::Bytes<Pixel>(pixels) +
-           Scratch::Bytes<const T*>(PointerCount(plan)) + Scratch::Bytes<T>(InputCount(plan)) +
-           Scratch::Bytes<T>(plan.max_terms);
+  static int64_t MostTiles(const ConvProblem<T>&, const Plan& plan) {
+    return CeilDiv(plan.rows.longest() * plan.columns.longest(), plan.mr);
   }
 
-  void Run(int64_t image, int64_t group, int64_t pixel_piece, int64_t channel_piece) {
-    const ConvShape& shape = problem_.shape;
-    image_ = image;
-    group_ = group;
-    pixel_begin_ = plan_.pixels.begin(pixel_piece);
-    pixel_count_ = plan_.pixels.end(pixel_piece) - pixel_begin_;
-    channel_begin_ = plan_.channels.begin(channel_piece);
-    channel_count_ = plan_.channels.end(channel_piece) - channel_begin_;
-    x_ = problem_.x + (image * problem_.x_strides.n + group * shape.group_c * problem_.x_strides.c);
-    filter_ = filters_.data + problem_.bank(image) * filters_.bank + group * filters_.group;
-    FillPixels(shape, pixel_begin_, pixel_begin_ + pixel_count_, pixels_);
+  void Start(const Place<T>& place) {
+    place_ = &place;
+    outputs_ = place.region.rows * place.region.columns;
+    tile_ = CeilDiv(outputs_, CeilDiv(outputs_, plan_.mr));
+  }
+  int64_t tiles() const { return CeilDiv(outputs_, tile_); }
 
-    int64_t first_term = 0;
-    for (const TermBlock& block : plan_.blocks) {
-      if (plan_.channel_lanes) {
-        AccumulateChannelLanes(block, first_term);
-      } else {
-        AccumulatePixelLanes(block, first_term);
-      }
-      first_term += block.terms();
+  void Prepare(const TermBlock& block) {
+    operands_ = {pointers_,
+                 size_t(outputs_),
+                 1,
+                 panels_,
+                 size_t(plan_.nr),
+                 size_t(plan_.Segments(block)),
+                 size_t(plan_.Depth(block))};
+    if (plan_.in_place) {
+      PointAtImage(block);
+    } else {
+      PointAtStrip(block);
     }
-    Finish();
+  }
+
+  void Use(const T* filters) {
+    for (size_t s = 0; s < operands_.segments; ++s) {
+      panels_[s] = filters + s * operands_.depth * plan_.nr;
+    }
+  }
+
+  void Accumulate(int64_t tile, int64_t filters, bool first, T* sums) {
+    operands_.rows = pointers_ + tile * tile_;
+    kernels_.accumulate(operands_, std::min(tile_, outputs_ - tile * tile_),
+                        filters <= plan_.nr / 2, first, sums);
+  }
+
+  // `out` and `bias` are those of the first of the filters.
+  void Finish(int64_t tile, int64_t filters, T* sums, const T* bias, const Sink<T>& out) {
+    const ImageStrides& strides = problem_.out_strides;
+    const Region& region = place_->region;
+    const bool flat = strides.h == region.columns * strides.w;
+    const int64_t end = std::min(outputs_, (tile + 1) * tile_);
+    for (int64_t i = tile * tile_, n = 0; i < end; i += n, sums += n * plan_.nr) {
+      const int64_t row = i / region.columns, column = i % region.columns;
+      n = flat ? end - i : std::min(end - i, region.columns - column);
+      Epilogue<T>{kernels_, problem_}.PerLane(sums, plan_.nr, n, filters, bias,
+                                              out + (row * strides.h + column * strides.w),
+                                              strides.w, strides.c);
+    }
   }
 
  private:
-  static int64_t PointerCount(const Plan& plan) {
-    int64_t most_taps = 1;
-    for (const TermBlock& block : plan.blocks) most_taps = std::max(most_taps, block.taps());
-    const int64_t pixels = plan.pixels.longest();
-    return !plan.channel_lanes ? plan.channels.longest()
-           : plan.pack_rows    ? pixels
-                               : pixels * most_taps;
+  static int64_t Segments(const Plan& plan) {
+    return plan.Most([&](const TermBlock& block) { return plan.Segments(block); });
   }
-  static int64_t InputCount(const Plan& plan) {
-    const bool packs = !plan.channel_lanes || plan.pack_rows;
-    return packs ? plan.pixels.longest() * plan.max_terms : 0;
+  static int64_t Pointers(const Plan& plan) {
+    return Segments(plan) * plan.rows.longest() * plan.columns.longest();
   }
-  int64_t Rows() const { return plan_.channel_lanes ? pixel_count_ : channel_count_; }
-  int64_t Lanes() const { return plan_.channel_lanes ? channel_count_ : pixel_count_; }
-  T* PanelSums(int64_t panel) const { return sums_ + panel * Rows() * plan_.nr; }
-
-  void AccumulateChannelLanes(const TermBlock& block, int64_t first_term) {
-    const int64_t terms = problem_.shape.terms(), nr = plan_.nr;
-    const T* panels = filter_ + (channel_begin_ / nr * terms + first_term) * nr;
-    if (plan_.pack_rows) {
-      for (int64_t i = 0; i < pixel_count_; ++i) {
-        T* row = input_ + i * plan_.max_terms;
-        PackPixelRow(problem_, x_, pixels_[i], block, row);
-        row_pointers_[i] = row;
-      }
-      AccumulateTiles(1, block.terms(), pixel_count_, panels, terms * nr, first_term == 0);
-    } else {
-      PointAtPixels(block);
-      AccumulateTiles(block.taps(), block.depth(), pixel_count_, panels, terms * nr,
-                      first_term == 0);
-    }
+  static int64_t Zeros(const Plan& plan) {
+    return plan.in_place ? plan.Most([](const TermBlock& block) { return block.depth(); }) : 0;
+  }
+  static int64_t Strip(const ConvProblem<T>& problem, const Plan& plan) {
+    return plan.Most([&](const TermBlock& block) { return plan.Strip(problem.shape, block); });
   }
 
-  void AccumulatePixelLanes(const TermBlock& block, int64_t first_term) {
-    const int64_t nr = plan_.nr, panel_size = plan_.max_terms * nr;
-    for (int64_t p = 0; p < pixel_count_; p += nr) {
-      PackPixelPanel(problem_, x_, pixels_ + p, std::min(nr, pixel_count_ - p), block, nr,
-                     input_ + p / nr * panel_size);
-    }
-    for (int64_t i = 0; i < channel_count_; ++i) {
-      row_pointers_[i] = filter_ + (channel_begin_ + i) * filters_.row + first_term;
-    }
-    AccumulateTiles(1, block.terms(), channel_count_, input_, panel_size, first_term == 0);
-  }
-
-  // row_pointers_[tap of the block][pixel]
-  void PointAtPixels(const TermBlock& block) {
+  void PointAtImage(const TermBlock& block) {
+    const Region& region = place_->region;
     const WindowAxis &h = problem_.shape.h, &w = problem_.shape.w;
     const ImageStrides& strides = problem_.x_strides;
-    const T* const x = x_.InPlace() + block.c_begin;
-    const T** pointer = row_pointers_;
+    const T* const x = place_->x.InPlace() + block.c_begin * strides.c;
+    const int64_t step = w.stride * strides.w;
+    const T** pointer = pointers_;
     for (int64_t tap = block.tap_begin; tap < block.tap_end; ++tap) {
-      const int64_t dh = tap / w.window * h.dilation, dw = tap % w.window * w.dilation;
-      for (int64_t i = 0; i < pixel_count_; ++i) {
-        const int64_t ih = problem_.rows(pixels_[i].ih + dh);
-        const int64_t iw = problem_.columns(pixels_[i].iw + dw);
-        const bool zeros = ih == Border::kNone || iw == Border::kNone;
-        *pointer++ = zeros ? zeros_ : x + ih * strides.h + iw * strides.w;
+      const int64_t first = w.Input(region.ow, tap % w.window);
+      for (int64_t i = 0; i < region.rows; ++i) {
+        const int64_t ih = problem_.rows(h.Input(region.oh + i, tap / w.window));
+        if (ih == Border::kNone) {
+          pointer = std::fill_n(pointer, region.columns, border_);
+          continue;
+        }
+        const T* const row = x + ih * strides.h;
+        const auto at_border = [&](int64_t iw) {
+          const int64_t column = problem_.columns(iw);
+          return column == Border::kNone ? border_ : row + column * strides.w;
+        };
+        int64_t j = 0, iw = first;
+        for (; j < region.columns && iw < 0; ++j, iw += w.stride) *pointer++ = at_border(iw);
+        const T* at = row + iw * strides.w;
+        for (; j < region.columns && iw < w.in; ++j, iw += w.stride, at += step) *pointer++ = at;
+        for (; j < region.columns; ++j, iw += w.stride) *pointer++ = at_border(iw);
       }
     }
   }
 
-  void AccumulateTiles(int64_t segments, int64_t depth, int64_t row_stride, const T* panels,
-                       int64_t panel_size, bool first) {
-    const int64_t nr = plan_.nr, rows = Rows();
-    for (int64_t lane = 0; lane < Lanes(); lane += nr) {
-      T* sums = PanelSums(lane / nr);
-      const bool half = Lanes() - lane <= nr / 2;
-      for (int64_t i = 0; i < rows; i += plan_.mr) {
-        kernels_.accumulate(row_pointers_ + i, row_stride, std::min(plan_.mr, rows - i), segments,
-                            depth, panels + lane / nr * panel_size, half, first, sums + i * nr);
+  void PointAtStrip(const TermBlock& block) {
+    const Region& region = place_->region;
+    const PixelStrip strip(problem_.shape, block, region.rows, region.columns);
+    strip.Fill(kernels_, problem_, place_->x, region, strip_);
+    const int64_t step = problem_.shape.w.stride * block.depth();
+    const T** pointer = pointers_;
+    for (int64_t tap = block.tap_begin; tap < block.tap_end; tap += plan_.segment_taps) {
+      for (int64_t i = 0; i < region.rows; ++i) {
+        const T* at = strip_ + strip.Offset(tap, i, 0);
+        for (int64_t j = 0; j < region.columns; ++j, at += step) *pointer++ = at;
       }
-    }
-  }
-
-  // Bias, activation and store, for runs of pixels that are equally spaced in the output.
-  void Finish() {
-    const WindowAxis& w = problem_.shape.w;
-    const ImageStrides& strides = problem_.out_strides;
-    const bool flat = strides.h == w.out * strides.w;
-    const int64_t channel = group_ * problem_.shape.group_k + channel_begin_;
-    const Sink<T> out = problem_.out + (image_ * strides.n + channel * strides.c);
-    const T* bias = problem_.bias + image_ * problem_.bias_stride + channel;
-    for (int64_t i = 0; i < pixel_count_;) {
-      const Pixel& pixel = pixels_[i];
-      const int64_t left = pixel_count_ - i, n = flat ? left : std::min(left, w.out - pixel.ow);
-      const Sink<T> to = out + (pixel.oh * strides.h + pixel.ow * strides.w);
-      if (plan_.channel_lanes) {
-        FinishChannelLanes(i, n, bias, to);
-      } else {
-        FinishPixelLanes(i, n, bias, to);
-      }
-      i += n;
-    }
-  }
-
-  void FinishChannelLanes(int64_t first, int64_t count, const T* bias, const Sink<T>& out) {
-    const ImageStrides& strides = problem_.out_strides;
-    const int64_t nr = plan_.nr;
-    for (int64_t lane = 0; lane < channel_count_; lane += nr) {
-      Epilogue<T>{kernels_, problem_}.PerLane(PanelSums(lane / nr) + first * nr, nr, count,
-                                              std::min(nr, channel_count_ - lane), bias + lane,
-                                              out + lane * strides.c, strides.w, strides.c);
-    }
-  }
-
-  void FinishPixelLanes(int64_t first, int64_t count, const T* bias, const Sink<T>& out) {
-    const ImageStrides& strides = problem_.out_strides;
-    const int64_t nr = plan_.nr;
-    for (int64_t i = first, n = 0; i < first + count; i += n) {
-      n = std::min(nr - i % nr, first + count - i);
-      Epilogue<T>{kernels_, problem_}.PerRow(PanelSums(i / nr) + i % nr, nr, channel_count_, n,
-                                             bias, out + (i - first) * strides.w, strides.c,
-                                             strides.w);
     }
   }
 
   const ConvKernels<T>& kernels_;
   const ConvProblem<T>& problem_;
   const Plan& plan_;
-  const Filters<T>& filters_;
-  const T* filter_ = nullptr;  // of the group: panels (channel lanes) or rows (pixel lanes)
-  Source<T> x_;                // channel 0 of the group
-  int64_t image_ = 0, group_ = 0;
-  int64_t pixel_begin_ = 0, pixel_count_ = 0, channel_begin_ = 0, channel_count_ = 0;
-  // Scratch.
-  T* sums_;                 // [panel][row][NR]
-  Pixel* pixels_;           // of the block
-  const T** row_pointers_;  // [segment][row]
-  T* input_;                // packed pixels: rows or panels
-  T* zeros_;                // stands for pixels of the padding
+  const Place<T>* place_ = nullptr;
+  int64_t outputs_ = 0, tile_ = 1;  // of the region, and of a tile
+  ConvOperands<T> operands_;
+  const T** pointers_;  // [segment][output]
+  const T** panels_;    // [segment]
+  T* border_;           // zeros, which stand for pixels of the padding
+  T* strip_;
 };
+
+// Lanes = pixels. The outputs of a region, numbered with gaps as in PlaneStrip, are the lanes.
+template <class T>
+class PixelLanes {
+ public:
+  PixelLanes(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const Plan& plan,
+             Scratch& scratch)
+      : kernels_(kernels), problem_(problem), plan_(plan) {
+    pointers_ = scratch.Take<const T*>(Taps(plan) * plan.width);
+    offsets_ = scratch.Take<int64_t>(Taps(plan));
+    panels_ = scratch.Take<const T*>(Taps(plan));
+    strip_ = scratch.Take<T>(Strip(problem, plan));
+  }
+  static size_t Bytes(const ConvProblem<T>& problem, const Plan& plan) {
+    return Scratch::Bytes<const T*>(Taps(plan) * plan.width) + Scratch::Bytes<int64_t>(Taps(plan)) +
+           Scratch::Bytes<const T*>(Taps(plan)) + Scratch::Bytes<T>(Strip(problem, plan));
+  }
+
+  static int64_t MostTiles(const ConvProblem<T>& problem, const Plan& plan) {
+    const int64_t rows = plan.rows.longest(), columns = plan.columns.longest();
+    return CeilDiv(rows * Pitch(problem, plan, rows, columns), plan.nr);
+  }
+
+  void Start(const Place<T>& place) {
+    place_ = &place;
+    const Region& region = place.region;
+    pitch_ = Pitch(problem_, plan_, region.rows, region.columns);
+    outputs_ = (region.rows - 1) * pitch_ + region.columns;
+  }
+  int64_t tiles() const { return CeilDiv(outputs_, plan_.nr); }
+
+  void Prepare(const TermBlock& block) {
+    const Region& region = place_->region;
+    operands_ = {pointers_, size_t(plan_.width),  size_t(plan_.width),  panels_,
+                 0,         size_t(block.taps()), size_t(block.depth())};
+    if (plan_.in_place) {
+      x_ = place_->x.InPlace() + block.c_begin * problem_.x_strides.c + region.ow;
+      offsets_[0] = 0;
+      operands_.panel_step = problem_.x_strides.c;
+      // Past the image there may be nothing to read.
+      limit_ = problem_.shape.w.in - region.ow;
+      return;
+    }
+    const PlaneStrip strip(problem_.shape, block, region.rows, region.columns, plan_.spread,
+                           plan_.nr);
+    strip.Fill(kernels_, problem_, place_->x, region, strip_);
+    for (int64_t t = 0; t < block.taps(); ++t) offsets_[t] = strip.Offset(block.tap_begin + t);
+    operands_.panel_step = strip.plane();
+    x_ = strip_;
+    limit_ = RoundUp(outputs_, plan_.nr);
+  }
+
+  void Use(const T* filters) {
+    for (size_t s = 0; s < operands_.segments; ++s) {
+      for (int64_t i = 0; i < plan_.width; ++i) {
+        pointers_[s * plan_.width + i] = filters + s * operands_.depth * plan_.width + i;
+      }
+    }
+  }
+
+  void Accumulate(int64_t tile, int64_t filters, bool first, T* sums) {
+    const int64_t lane = FirstLane(tile);
+    for (size_t s = 0; s < operands_.segments; ++s) panels_[s] = x_ + offsets_[s] + lane;
+    kernels_.accumulate(operands_, filters, Half(tile), first, sums);
+  }
+
+  void Finish(int64_t tile, int64_t filters, T* sums, const T* bias, const Sink<T>& out) {
+    const ImageStrides& strides = problem_.out_strides;
+    const Region& region = place_->region;
+    const bool flat = pitch_ == region.columns && strides.h == region.columns * strides.w;
+    const int64_t end = std::min(outputs_, (tile + 1) * plan_.nr), lane = FirstLane(tile);
+    for (int64_t i = tile * plan_.nr, n = 0; i < end; i += n) {
+      const int64_t row = i / pitch_, column = i % pitch_;
+      n = flat ? end - i : std::min(end - i, pitch_ - column);
+      const int64_t used = flat ? n : std::min(n, region.columns - column);
+      if (used <= 0) continue;
+      Epilogue<T>{kernels_, problem_}.PerRow(sums + (i - lane), plan_.nr, filters, used, bias,
+                                             out + (row * strides.h + column * strides.w),
+                                             strides.c, strides.w);
+    }
+  }
+
+ private:
+  static int64_t Taps(const Plan& plan) {
+    return plan.Most([](const TermBlock& block) { return block.taps(); });
+  }
+  static int64_t Strip(const ConvProblem<T>& problem, const Plan& plan) {
+    return plan.Most([&](const TermBlock& block) { return plan.Strip(problem.shape, block); });
+  }
+  bool Half(int64_t tile) const { return outputs_ - tile * plan_.nr <= plan_.nr / 2; }
+  static int64_t Pitch(const ConvProblem<T>& problem, const Plan& plan, int64_t rows,
+                       int64_t columns) {
+    if (plan.in_place) return columns;
+    return PlaneStrip(problem.shape, plan.blocks[0], rows, columns, plan.spread, plan.nr).pitch();
+  }
+  // Of those the kernel reads: the last tile begins earlier where memory ends.
+  int64_t FirstLane(int64_t tile) const {
+    return std::min(tile * plan_.nr, limit_ - (Half(tile) ? plan_.nr / 2 : plan_.nr));
+  }
+
+  const ConvKernels<T>& kernels_;
+  const ConvProblem<T>& problem_;
+  const Plan& plan_;
+  const Place<T>* place_ = nullptr;
+  int64_t outputs_ = 0, pitch_ = 0, limit_ = 0;
+  ConvOperands<T> operands_;
+  const T** pointers_;  // [tap][filter]
+  int64_t* offsets_;    // [tap]
+  const T** panels_;    // [tap]
+  T* strip_;
+  const T* x_ = nullptr;  // output 0 under tap 0
+};
+
+// One task, in one thread's scratch.
+template <class T, class Lanes>
+class Task {
+ public:
+  Task(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const Plan& plan,
+       const T* filters, Scratch scratch)
+      : kernels_(kernels),
+        problem_(problem),
+        plan_(plan),
+        filters_(filters),
+        sums_(scratch.Take<T>(Sums(problem, plan))),
+        packed_(scratch.Take<T>(Packed(plan))),
+        lanes_(kernels, problem, plan, scratch) {}
+
+  static size_t ScratchBytes(const ConvProblem<T>& problem, const Plan& plan) {
+    return Scratch::Bytes<T>(Sums(problem, plan)) + Scratch::Bytes<T>(Packed(plan)) +
+           Lanes::Bytes(problem, plan);
+  }
+
+  void Run(int64_t image, int64_t group, int64_t piece) {
+    const ConvShape& shape = problem_.shape;
+    const int64_t f = piece % plan_.filters.count;
+    const int64_t column = piece / plan_.filters.count % plan_.columns.count;
+    const int64_t row = piece / plan_.filters.count / plan_.columns.count;
+    const Place<T> place{
+        image,
+        group,
+        {plan_.rows.begin(row), plan_.columns.begin(column),
+         plan_.rows.end(row) - plan_.rows.begin(row),
+         plan_.columns.end(column) - plan_.columns.begin(column)},
+        plan_.filters.begin(f),
+        plan_.filters.end(f),
+        problem_.x + (image * problem_.x_strides.n + group * shape.group_c * problem_.x_strides.c)};
+    lanes_.Start(place);
+    int64_t first_term = 0;
+    for (size_t b = 0; b < plan_.blocks.size(); ++b) {
+      const TermBlock& block = plan_.blocks[b];
+      lanes_.Prepare(block);
+      const bool last = b + 1 == plan_.blocks.size();
+      for (int64_t k = place.k_begin; k < place.k_end; k += plan_.width) {
+        const int64_t count = std::min(plan_.width, place.k_end - k);
+        lanes_.Use(Filters(place, block, first_term, k));
+        RunTiles(place, k, count, b == 0, last);
+      }
+      first_term += block.terms();
+    }
+  }
+
+ private:
+  // The sums of all tiles of the task, if they wait for another block of terms.
+  static int64_t Sums(const ConvProblem<T>& problem, const Plan& plan) {
+    const int64_t tile = plan.mr * plan.nr;
+    if (plan.blocks.size() == 1) return tile;
+    return tile * CeilDiv(plan.filters.longest(), plan.width) * Lanes::MostTiles(problem, plan);
+  }
+  static int64_t Packed(const Plan& plan) {
+    if (!plan.pack_in_tasks) return 0;
+    return plan.width * plan.Most([](const TermBlock& block) { return block.terms(); });
+  }
+
+  const T* Filters(const Place<T>& place, const TermBlock& block, int64_t first_term, int64_t k) {
+    const int64_t bank = problem_.bank(place.image);
+    if (plan_.pack_in_tasks) {
+      PackFilterBlock(kernels_, problem_, bank, place.group, k, plan_.width, block, packed_);
+      return packed_;
+    }
+    const ConvShape& shape = problem_.shape;
+    const int64_t index =
+        (bank * shape.groups + place.group) * CeilDiv(shape.group_k, plan_.width) + k / plan_.width;
+    return filters_ + (index * shape.terms() + first_term) * plan_.width;
+  }
+
+  void RunTiles(const Place<T>& place, int64_t k, int64_t count, bool first, bool last) {
+    const ImageStrides& strides = problem_.out_strides;
+    const int64_t channel = place.group * problem_.shape.group_k + k;
+    const Sink<T> out = problem_.out + (place.image * strides.n + channel * strides.c +
+                                        place.region.oh * strides.h + place.region.ow * strides.w);
+    const T* bias = problem_.bias + place.image * problem_.bias_stride + channel;
+    const int64_t tiles = lanes_.tiles();
+    for (int64_t i = 0; i < tiles; ++i) {
+      T* sums = sums_;
+      if (!(first && last)) {
+        sums += ((k - place.k_begin) / plan_.width * tiles + i) * plan_.mr * plan_.nr;
+      }
+      lanes_.Accumulate(i, count, first, sums);
+      if (last) lanes_.Finish(i, count, sums, bias, out);
+    }
+  }
+
+  const ConvKernels<T>& kernels_;
+  const ConvProblem<T>& problem_;
+  const Plan& plan_;
+  const T* filters_;
+  T* sums_;    // of one tile, or of all tiles of the task
+  T* packed_;  // filters, where the task packs them
+  Lanes lanes_;
+};
+
+template <class T, class Lanes>
+void RunTasks(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const Plan& plan) {
+  const Buffer<T> filters =
+      plan.pack_in_tasks ? Buffer<T>() : PackFilters(kernels, problem, plan.width);
+  const int64_t per_image = problem.shape.groups * plan.pieces();
+  const Work work{problem.batch * per_image, plan.total_ns,
+                  Task<T, Lanes>::ScratchBytes(problem, plan)};
+  ParallelFor(work, [&](int64_t index, Scratch scratch) {
+    Task<T, Lanes> task(kernels, problem, plan, filters.get(), scratch);
+    task.Run(index / per_image, index % per_image / plan.pieces(), index % plan.pieces());
+  });
+}
 
 }  // namespace
 
 template <class T>
-void RunDirect(const ConvProblem<T>& problem) {
+void RunDirect(const ConvProblem<T>& whole) {
   const auto& kernels = ConvKernelsFor<T>(ActiveTarget());
+  const ConvProblem<T> problem = Flattened(whole);
   const Plan plan = MakePlan(problem, kernels);
-  const Filters<T> filters(problem, plan);
-  const int64_t channel_pieces = plan.channels.count, pixel_pieces = plan.pixels.count;
-  const int64_t per_group = channel_pieces * pixel_pieces;
-  const int64_t per_image = problem.shape.groups * per_group;
-  const Work work{problem.batch * per_image, plan.total_ns, Task<T>::ScratchBytes(plan)};
-  ParallelFor(work, [&](int64_t index, Scratch scratch) {
-    Task<T> task(kernels, problem, plan, filters, scratch);
-    task.Run(index / per_image, index % per_image / per_group, index % per_group / channel_pieces,
-             index % channel_pieces);
-  });
+  if (plan.channel_lanes) {
+    RunTasks<T, ChannelLanes<T>>(kernels, problem, plan);
+  } else {
+    RunTasks<T, PixelLanes<T>>(kernels, problem, plan);
+  }
 }
 
 template void RunDirect(const ConvProblem<float>&);
