@@ -34,6 +34,7 @@ constexpr ConvKernels<T> MakeConvKernels() {
   kernels.mr = kConvMR;
   kernels.nr = kConvNV * HWY_MAX_BYTES / sizeof(T);
   kernels.accumulate = ConvAccumulate<T>;
+  kernels.accumulate_packed = ConvAccumulatePacked<T>;
   kernels.copy = CopyBlock<T>;
   kernels.transpose = TransposeBlock<T>;
   kernels.depthwise_mr = kDepthwiseMR;

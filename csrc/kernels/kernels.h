@@ -86,28 +86,35 @@ const DistanceKernels<T>& DistanceKernelsFor(SimdTarget target);
 
 // ----------------------------------------------------------------------------------------- conv2d
 
-// The operands of the implicit GEMM's register tile. The terms of a sum are `segments` × `depth`.
-// Term k of segment s is
-//   a(s, k, i) = rows[s·row_stride + i][k·row_step]   in row i, broadcast,
-//   b(s, k, j) = panels[s][k·panel_step + j]          in lane j.
+// Where a finished tile goes: out[i·stride + j] = sums[i][j] + its bias, relu of it where that is
+// asked for. The bias is bias[j] in accumulate and bias[i] in accumulate_packed. Floating-point
+// types only.
 template <class T>
-struct ConvOperands {
-  const T* const* rows;
-  size_t row_stride, row_step;  // row_step is at least 1
-  const T* const* panels;
-  size_t panel_step;
-  size_t segments, depth;
+struct ConvResults {
+  T* out;
+  int64_t stride;
+  const T* bias;
+  bool relu;
 };
 
 template <class T>
 struct ConvKernels {
   size_t mr, nr;
 
-  // For i < count <= mr and all j < nr:
+  // The register tile of the implicit GEMM, for i < count <= mr and all j < nr:
   //   sums[i][j] = or, unless `first`, += Σ_{s < segments} Σ_{k < depth} a(s, k, i) · b(s, k, j)
-  // as one chain of multiply-adds in the order (s, k). With `half` only j < nr/2 is computed and
-  // read. Sums (row length nr) are 64-byte aligned.
-  void (*accumulate)(const ConvOperands<T>& operands, size_t count, bool half, bool first, T* sums);
+  // as one chain of multiply-adds in the order (s, k). With `half` only j < nr/2 is computed, and
+  // no more of b is read. Sums (row length nr) are 64-byte aligned. Unless `results` is null, the
+  // sums are finished and stored there instead.
+  //
+  // accumulate:  a = rows[s·row_stride + i][k], b = panel[s·depth + k][j] (row length nr)
+  void (*accumulate)(const T* const* rows, size_t row_stride, size_t count, size_t segments,
+                     size_t depth, const T* panel, bool half, bool first, T* sums,
+                     const ConvResults<T>* results);
+  // accumulate_packed:  a = rows[s·depth + k][i] (row length width), b = panels[s][k·panel_step + j]
+  void (*accumulate_packed)(const T* rows, size_t width, size_t count, const T* const* panels,
+                            size_t panel_step, size_t segments, size_t depth, bool half, bool first,
+                            T* sums, const ConvResults<T>* results);
 
   // to[r][c] = from[r][c] and to[c][r] = from[r][c] for r < rows, c < columns; no overlap.
   void (*copy)(const T* from, size_t from_stride, size_t rows, size_t columns, T* to,

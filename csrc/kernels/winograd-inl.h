@@ -175,8 +175,7 @@ inline void WinogradFilter(const float* taps, size_t tap_step, size_t n, float* 
 
 inline void WinogradMultiply(const float* const* rows, size_t count, size_t depth,
                              const float* panel, bool first, float* sums) {
-  const size_t nr = kConvNV * hn::Lanes(hn::ScalableTag<float>());
-  kConvTiles<float, 2, false>[count - 1]({rows, 0, 1, &panel, nr, 1, depth}, first, sums);
+  kConvTiles<float, 2, false>[count - 1](rows, 0, 1, depth, panel, first, sums, nullptr);
 }
 
 constexpr WinogradKernels MakeWinogradKernels() {

@@ -16,6 +16,7 @@
 //       filters     a block of `width`, packed as [term][width]
 //         tile      the kernel: MR × NR sums in registers, then bias, activation and store
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/kernels.h"
@@ -28,8 +29,13 @@
 namespace lanewise {
 namespace {
 
-constexpr int64_t kPixelBlock = 96;
-constexpr int64_t kChannelBlock = 256;
+int64_t EnvInt(const char* n, int64_t d) {
+  const char* v = getenv(n);
+  return v ? atol(v) : d;
+}
+#define kPixelBlock EnvInt("LW_PB", 96)
+#define kChannelBlock EnvInt("LW_KB", 256)
+#define kTasksPer EnvInt("LW_TASKS", 8)
 // Bounds the table of row pointers to 48 KB.
 constexpr int64_t kMaxTaps = 64;
 // Pixels of fewer channels than this are copied to strips, where the taps of a window row are one
@@ -57,6 +63,7 @@ struct Plan {
   std::vector<TermBlock> blocks;
   Split rows, columns, filters;
   bool pack_in_tasks;
+  bool kernel_finishes;  // full tiles, if they are equally spaced
   double total_ns;
 
   // Elements of the strip for a block of terms.
@@ -113,14 +120,22 @@ bool InPlace(const ConvProblem<T>& problem, bool channel_lanes, int64_t nr) {
          shape.w.out == shape.w.in && problem.x_strides.w == 1 && shape.w.in >= nr;
 }
 
+template <class T>
+bool KernelFinishes(const ConvProblem<T>& problem, bool channel_lanes) {
+  const ImageStrides& strides = problem.out_strides;
+  return std::is_floating_point_v<T> && problem.out.native() &&
+         (channel_lanes ? strides.c : strides.w) == 1 && problem.activation <= Activation::kRelu;
+}
+
 // Enough tasks for the threads, with the fewest bytes moved: each piece of the pixels reads the
 // whole filter, each piece of the channels the whole image.
 template <class T>
 void CutForThreads(const ConvProblem<T>& problem, Plan& plan) {
   const ConvShape& shape = problem.shape;
   const int64_t threads = ThreadsFor(plan.total_ns);
-  const int64_t wanted =
-      threads == 1 ? 1 : CeilDiv(8 * threads, std::max<int64_t>(1, problem.batch * shape.groups));
+  const int64_t wanted = threads == 1 ? 1
+                                      : CeilDiv(kTasksPer * threads,
+                                                std::max<int64_t>(1, problem.batch * shape.groups));
   const double filter = double(shape.terms()) * double(shape.group_k);
   const double image = double(shape.h.in) * double(shape.w.in) * double(shape.group_c);
   const Plan whole = plan;
@@ -156,7 +171,8 @@ Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels) {
   // Groups of few output channels would leave most lanes of a vector idle: 3×3 with 128 channels at
   // 56² in 32 groups takes 2.0 ms with lanes = pixels instead of 3.3.
   const bool channel_lanes = problem.out_strides.c == 1 && shape.group_k > nr / 4;
-  const int64_t max_terms = Caches().l2 / 4 / (nr * size), max_strip = Caches().l2 / 2 / size;
+  const int64_t max_terms = EnvInt("LW_MT", Caches().l2 / 4 / (nr * size)),
+                max_strip = Caches().l2 / 2 / size;
   const int64_t row_terms = shape.w.window * shape.group_c;
   Plan plan{channel_lanes,
             InPlace(problem, channel_lanes, nr),
@@ -170,6 +186,7 @@ Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels) {
             Split(shape.w.out, channel_lanes ? mr : nr, kPixelBlock),
             Split(shape.group_k, 1, 1),
             false,
+            KernelFinishes(problem, channel_lanes),
             problem.flops() / kFlopsPerNs};
   if (channel_lanes && !plan.in_place && shape.w.dilation == 1 && row_terms > 0 &&
       row_terms <= max_terms) {
@@ -206,14 +223,13 @@ class ChannelLanes {
                Scratch& scratch)
       : kernels_(kernels), problem_(problem), plan_(plan) {
     pointers_ = scratch.Take<const T*>(Pointers(plan));
-    panels_ = scratch.Take<const T*>(Segments(plan));
     border_ = scratch.Take<T>(Zeros(plan));
     std::fill_n(border_, Zeros(plan), T(0));
     strip_ = scratch.Take<T>(Strip(problem, plan));
   }
   static size_t Bytes(const ConvProblem<T>& problem, const Plan& plan) {
-    return Scratch::Bytes<const T*>(Pointers(plan)) + Scratch::Bytes<const T*>(Segments(plan)) +
-           Scratch::Bytes<T>(Zeros(plan)) + Scratch::Bytes<T>(Strip(problem, plan));
+    return Scratch::Bytes<const T*>(Pointers(plan)) + Scratch::Bytes<T>(Zeros(plan)) +
+           Scratch::Bytes<T>(Strip(problem, plan));
   }
 
   static int64_t MostTiles(const ConvProblem<T>&, const Plan& plan) {
@@ -228,13 +244,7 @@ class ChannelLanes {
   int64_t tiles() const { return CeilDiv(outputs_, tile_); }
 
   void Prepare(const TermBlock& block) {
-    operands_ = {pointers_,
-                 size_t(outputs_),
-                 1,
-                 panels_,
-                 size_t(plan_.nr),
-                 size_t(plan_.Segments(block)),
-                 size_t(plan_.Depth(block))};
+    block_ = &block;
     if (plan_.in_place) {
       PointAtImage(block);
     } else {
@@ -242,16 +252,25 @@ class ChannelLanes {
     }
   }
 
-  void Use(const T* filters) {
-    for (size_t s = 0; s < operands_.segments; ++s) {
-      panels_[s] = filters + s * operands_.depth * plan_.nr;
-    }
+  // The kernel's results, if it can store them: n lanes of rows that are equally spaced in `out`.
+  ConvResults<T> Results(int64_t tile, int64_t count, const T* bias, const Sink<T>& out) const {
+    const ImageStrides& strides = problem_.out_strides;
+    const Region& region = place_->region;
+    const int64_t begin = tile * tile_, end = std::min(outputs_, begin + tile_);
+    const int64_t row = begin / region.columns, column = begin % region.columns;
+    const bool spaced =
+        strides.h == region.columns * strides.w || column + end - begin <= region.columns;
+    const bool full = count == plan_.nr || count == plan_.nr / 2;
+    if (!spaced || !full) return {};
+    return {out.InPlace() + (row * strides.h + column * strides.w), strides.w, bias, false};
   }
 
-  void Accumulate(int64_t tile, int64_t filters, bool first, T* sums) {
-    operands_.rows = pointers_ + tile * tile_;
-    kernels_.accumulate(operands_, std::min(tile_, outputs_ - tile * tile_),
-                        filters <= plan_.nr / 2, first, sums);
+  // `filters` are `count` of the block.
+  void Accumulate(int64_t tile, const T* filters, int64_t count, bool first, T* sums,
+                  const ConvResults<T>* results) {
+    kernels_.accumulate(pointers_ + tile * tile_, outputs_,
+                        std::min(tile_, outputs_ - tile * tile_), plan_.Segments(*block_),
+                        plan_.Depth(*block_), filters, count <= plan_.nr / 2, first, sums, results);
   }
 
   // `out` and `bias` are those of the first of the filters.
@@ -331,9 +350,8 @@ class ChannelLanes {
   const Plan& plan_;
   const Place<T>* place_ = nullptr;
   int64_t outputs_ = 0, tile_ = 1;  // of the region, and of a tile
-  ConvOperands<T> operands_;
+  const TermBlock* block_ = nullptr;
   const T** pointers_;  // [segment][output]
-  const T** panels_;    // [segment]
   T* border_;           // zeros, which stand for pixels of the padding
   T* strip_;
 };
@@ -345,14 +363,13 @@ class PixelLanes {
   PixelLanes(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const Plan& plan,
              Scratch& scratch)
       : kernels_(kernels), problem_(problem), plan_(plan) {
-    pointers_ = scratch.Take<const T*>(Taps(plan) * plan.width);
     offsets_ = scratch.Take<int64_t>(Taps(plan));
     panels_ = scratch.Take<const T*>(Taps(plan));
     strip_ = scratch.Take<T>(Strip(problem, plan));
   }
   static size_t Bytes(const ConvProblem<T>& problem, const Plan& plan) {
-    return Scratch::Bytes<const T*>(Taps(plan) * plan.width) + Scratch::Bytes<int64_t>(Taps(plan)) +
-           Scratch::Bytes<const T*>(Taps(plan)) + Scratch::Bytes<T>(Strip(problem, plan));
+    return Scratch::Bytes<int64_t>(Taps(plan)) + Scratch::Bytes<const T*>(Taps(plan)) +
+           Scratch::Bytes<T>(Strip(problem, plan));
   }
 
   static int64_t MostTiles(const ConvProblem<T>& problem, const Plan& plan) {
@@ -370,12 +387,11 @@ class PixelLanes {
 
   void Prepare(const TermBlock& block) {
     const Region& region = place_->region;
-    operands_ = {pointers_, size_t(plan_.width),  size_t(plan_.width),  panels_,
-                 0,         size_t(block.taps()), size_t(block.depth())};
+    block_ = &block;
     if (plan_.in_place) {
       x_ = place_->x.InPlace() + block.c_begin * problem_.x_strides.c + region.ow;
       offsets_[0] = 0;
-      operands_.panel_step = problem_.x_strides.c;
+      plane_ = problem_.x_strides.c;
       // Past the image there may be nothing to read.
       limit_ = problem_.shape.w.in - region.ow;
       return;
@@ -384,23 +400,29 @@ class PixelLanes {
                            plan_.nr);
     strip.Fill(kernels_, problem_, place_->x, region, strip_);
     for (int64_t t = 0; t < block.taps(); ++t) offsets_[t] = strip.Offset(block.tap_begin + t);
-    operands_.panel_step = strip.plane();
+    plane_ = strip.plane();
     x_ = strip_;
     limit_ = RoundUp(outputs_, plan_.nr);
   }
 
-  void Use(const T* filters) {
-    for (size_t s = 0; s < operands_.segments; ++s) {
-      for (int64_t i = 0; i < plan_.width; ++i) {
-        pointers_[s * plan_.width + i] = filters + s * operands_.depth * plan_.width + i;
-      }
-    }
+  ConvResults<T> Results(int64_t tile, int64_t, const T* bias, const Sink<T>& out) const {
+    const ImageStrides& strides = problem_.out_strides;
+    const Region& region = place_->region;
+    const int64_t begin = tile * plan_.nr, n = std::min(outputs_ - begin, plan_.nr);
+    const int64_t row = begin / pitch_, column = begin % pitch_;
+    const bool contiguous =
+        (pitch_ == region.columns && strides.h == region.columns) || column + n <= region.columns;
+    const bool full = n == plan_.nr || n == plan_.nr / 2;
+    if (!contiguous || !full || FirstLane(tile) != begin) return {};
+    return {out.InPlace() + (row * strides.h + column), strides.c, bias, false};
   }
 
-  void Accumulate(int64_t tile, int64_t filters, bool first, T* sums) {
-    const int64_t lane = FirstLane(tile);
-    for (size_t s = 0; s < operands_.segments; ++s) panels_[s] = x_ + offsets_[s] + lane;
-    kernels_.accumulate(operands_, filters, Half(tile), first, sums);
+  void Accumulate(int64_t tile, const T* filters, int64_t count, bool first, T* sums,
+                  const ConvResults<T>* results) {
+    const int64_t lane = FirstLane(tile), taps = block_->taps();
+    for (int64_t t = 0; t < taps; ++t) panels_[t] = x_ + offsets_[t] + lane;
+    kernels_.accumulate_packed(filters, plan_.width, count, panels_, plane_, taps, block_->depth(),
+                               Half(tile), first, sums, results);
   }
 
   void Finish(int64_t tile, int64_t filters, T* sums, const T* bias, const Sink<T>& out) {
@@ -442,10 +464,10 @@ class PixelLanes {
   const Plan& plan_;
   const Place<T>* place_ = nullptr;
   int64_t outputs_ = 0, pitch_ = 0, limit_ = 0;
-  ConvOperands<T> operands_;
-  const T** pointers_;  // [tap][filter]
-  int64_t* offsets_;    // [tap]
-  const T** panels_;    // [tap]
+  const TermBlock* block_ = nullptr;
+  int64_t* offsets_;  // [tap]
+  const T** panels_;  // [tap]
+  int64_t plane_ = 0;
   T* strip_;
   const T* x_ = nullptr;  // output 0 under tap 0
 };
@@ -491,8 +513,7 @@ class Task {
       const bool last = b + 1 == plan_.blocks.size();
       for (int64_t k = place.k_begin; k < place.k_end; k += plan_.width) {
         const int64_t count = std::min(plan_.width, place.k_end - k);
-        lanes_.Use(Filters(place, block, first_term, k));
-        RunTiles(place, k, count, b == 0, last);
+        RunTiles(place, k, count, Filters(place, block, first_term, k), b == 0, last);
       }
       first_term += block.terms();
     }
@@ -522,7 +543,8 @@ class Task {
     return filters_ + (index * shape.terms() + first_term) * plan_.width;
   }
 
-  void RunTiles(const Place<T>& place, int64_t k, int64_t count, bool first, bool last) {
+  void RunTiles(const Place<T>& place, int64_t k, int64_t count, const T* filters, bool first,
+                bool last) {
     const ImageStrides& strides = problem_.out_strides;
     const int64_t channel = place.group * problem_.shape.group_k + k;
     const Sink<T> out = problem_.out + (place.image * strides.n + channel * strides.c +
@@ -534,8 +556,14 @@ class Task {
       if (!(first && last)) {
         sums += ((k - place.k_begin) / plan_.width * tiles + i) * plan_.mr * plan_.nr;
       }
-      lanes_.Accumulate(i, count, first, sums);
-      if (last) lanes_.Finish(i, count, sums, bias, out);
+      ConvResults<T> results{};
+      if (last && plan_.kernel_finishes) {
+        results = lanes_.Results(i, count, bias, out);
+        results.relu = problem_.activation == Activation::kRelu;
+      }
+      const bool finished = results.out != nullptr;
+      lanes_.Accumulate(i, filters, count, first, sums, finished ? &results : nullptr);
+      if (last && !finished) lanes_.Finish(i, count, sums, bias, out);
     }
   }
 
