@@ -33,15 +33,17 @@ int64_t EnvInt(const char* n, int64_t d) {
   const char* v = getenv(n);
   return v ? atol(v) : d;
 }
-#define kPixelBlock EnvInt("LW_PB", 96)
+#define kPixelBlock EnvInt("LW_PB", 0)
 #define kChannelBlock EnvInt("LW_KB", 256)
-#define kTasksPer EnvInt("LW_TASKS", 8)
+#define kTasksPer EnvInt("LW_TASKS", 4)
 // Bounds the table of row pointers to 48 KB.
 constexpr int64_t kMaxTaps = 64;
 // Pixels of fewer channels than this are copied to strips, where the taps of a window row are one
 // run: the tile would load its MR pointers anew after every few terms.
 constexpr int64_t kMinDepthInPlace = 16;
 constexpr double kFlopsPerNs = 40;
+// For comparing ways to cut only.
+constexpr double kCoreFlopsPerNs = 150, kBytesPerNs = 10;
 
 // Where the outputs of one task are.
 template <class T>
@@ -127,40 +129,47 @@ bool KernelFinishes(const ConvProblem<T>& problem, bool channel_lanes) {
          (channel_lanes ? strides.c : strides.w) == 1 && problem.activation <= Activation::kRelu;
 }
 
-// Enough tasks for the threads, with the fewest bytes moved: each piece of the pixels reads the
-// whole filter, each piece of the channels the whole image.
+// Cuts the pixels and the filters into tasks for the threads, by an estimate of the time that each
+// way takes: that of the thread with the most to do, and that of the bytes that are moved from
+// beyond L2. Each piece of the pixels reads all filters, each piece of the filters the whole image,
+// which stays in L2 for the next piece if the same thread gets that, too.
 template <class T>
 void CutForThreads(const ConvProblem<T>& problem, Plan& plan) {
   const ConvShape& shape = problem.shape;
   const int64_t threads = ThreadsFor(plan.total_ns);
-  const int64_t wanted = threads == 1 ? 1
-                                      : CeilDiv(kTasksPer * threads,
-                                                std::max<int64_t>(1, problem.batch * shape.groups));
-  const double filter = double(shape.terms()) * double(shape.group_k);
-  const double image = double(shape.h.in) * double(shape.w.in) * double(shape.group_c);
+  if (threads == 1) return;
+  const int64_t images = problem.batch * shape.groups, wanted = kTasksPer * threads;
+  const double filter = double(sizeof(T)) * double(shape.terms() * shape.group_k);
+  const double image = double(sizeof(T)) * double(shape.h.in * shape.w.in * shape.group_c);
+  const double compute = problem.flops() / kCoreFlopsPerNs;
   const Plan whole = plan;
   const bool by_rows = shape.h.out > 1;
+  const int64_t fewest = by_rows ? whole.rows.count : whole.columns.count;
   const int64_t most = by_rows ? shape.h.out : CeilDiv(shape.w.out, whole.columns.unit);
   double least = 0;
-  for (int64_t n = by_rows ? whole.rows.count : whole.columns.count; n <= most; ++n) {
+  for (int64_t n = fewest; n <= std::min(most, std::max(wanted, fewest)); ++n) {
     Split rows = whole.rows, columns = whole.columns;
-    if (by_rows) {
-      rows = Split(rows.total, 1, rows.total, n);
-    } else {
-      columns = Split(columns.total, columns.unit, columns.total, n);
-    }
+    (by_rows ? rows : columns).count = n;
     const int64_t pieces = rows.count * columns.count;
     const Split filters(shape.group_k, plan.width, whole.filters.longest(),
-                        CeilDiv(wanted, pieces));
-    const double moved = double(pieces) * filter + double(filters.count) * image;
-    if (filters.count * pieces < wanted && n != most) continue;
-    if (least == 0 || moved < least) {
-      least = moved;
+                        CeilDiv(wanted, pieces * images));
+    const int64_t tasks = pieces * images * filters.count;
+    const double longest = double(rows.longest()) * double(columns.longest()) *
+                           double(filters.longest()) /
+                           (double(shape.pixels()) * double(shape.group_k) * double(images));
+    const double busiest = compute * longest * double(CeilDiv(tasks, threads));
+    const bool shared = filter <= double(Caches().l2) / 2;
+    const double filter_reads =
+        pieces == 1 ? 1 : 2 + double(shared ? std::min(pieces, threads) : pieces);
+    const double moved =
+        filter * filter_reads + double(images) * image * double(std::min(filters.count, threads));
+    const double ns = busiest + moved / kBytesPerNs / double(threads);
+    if (least == 0 || ns < least) {
+      least = ns;
       plan.rows = rows;
       plan.columns = columns;
       plan.filters = filters;
     }
-    if (pieces > wanted) break;
   }
 }
 
@@ -174,6 +183,12 @@ Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels) {
   const int64_t max_terms = EnvInt("LW_MT", Caches().l2 / 4 / (nr * size)),
                 max_strip = Caches().l2 / 2 / size;
   const int64_t row_terms = shape.w.window * shape.group_c;
+  const int64_t pixel_bytes = shape.group_c * shape.h.stride * shape.w.stride * size;
+  const bool large = shape.terms() * shape.group_k * size > int64_t(Caches().l2) / 4;
+  const int64_t most_pixels =
+      kPixelBlock ? kPixelBlock
+                  : std::clamp<int64_t>(Caches().l2 / 2 / std::max<int64_t>(1, pixel_bytes), 96,
+                                        large ? 1024 : 96);
   Plan plan{channel_lanes,
             InPlace(problem, channel_lanes, nr),
             false,
@@ -183,7 +198,7 @@ Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels) {
             channel_lanes ? nr : CeilDiv(shape.group_k, CeilDiv(shape.group_k, mr)),
             {},
             Split(shape.h.out, 1, 1),
-            Split(shape.w.out, channel_lanes ? mr : nr, kPixelBlock),
+            Split(shape.w.out, channel_lanes ? mr : nr, most_pixels),
             Split(shape.group_k, 1, 1),
             false,
             KernelFinishes(problem, channel_lanes),
@@ -192,7 +207,7 @@ Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels) {
       row_terms <= max_terms) {
     plan.segment_taps = shape.w.window;
   }
-  plan.rows = Split(shape.h.out, 1, std::max<int64_t>(1, kPixelBlock / plan.columns.longest()));
+  plan.rows = Split(shape.h.out, 1, std::max<int64_t>(1, most_pixels / plan.columns.longest()));
   plan.filters = Split(shape.group_k, plan.width, kChannelBlock);
   plan.blocks = TermBlocks(shape, max_terms, kMaxTaps * plan.segment_taps, plan.segment_taps);
   plan.spread = plan.blocks.size() > 1 || (shape.w.window - 1) * shape.w.dilation * shape.group_k >
