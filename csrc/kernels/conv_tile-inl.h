@@ -15,6 +15,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/activation-inl.h"
 #include "kernels/kernels.h"
@@ -145,7 +146,7 @@ struct ConvSums {
 
 // Rows through pointers, one panel of all terms: ConvKernels::accumulate. With `kChain` the sums in
 // memory are the chain's beginning, else they are added at its end.
-template <class T, size_t MR, size_t NV, bool kChain>
+template <class T, size_t MR, size_t NV, bool kChain, bool kFetch = false>
 void ConvTile(const T* const* rows, size_t row_stride, size_t segments, size_t depth,
               const T* HWY_RESTRICT panel, bool first, T* HWY_RESTRICT sums,
               [[maybe_unused]] const ConvResults<T>* results) {
@@ -161,9 +162,16 @@ void ConvTile(const T* const* rows, size_t row_stride, size_t segments, size_t d
     const T* HWY_RESTRICT row[MR];
     LANEWISE_UNROLL
     for (size_t i = 0; i < MR; ++i) row[i] = rows[i];
+    [[maybe_unused]] const T* ahead = row[MR - 1] + depth;
     size_t k = 0;
     const auto at = [&](size_t i, size_t t) HWY_ATTR { return row[i][k + t]; };
     for (; k + kTerms <= depth; k += kTerms, panel += kTerms * nr) {
+      if constexpr (kFetch) {
+        // As many bytes as this step reads of the rows.
+        hwy::Prefetch(ahead);
+        hwy::Prefetch(ahead + 64 / sizeof(T));
+        ahead += MR * kTerms;
+      }
       tile.template Add<kTerms>(at, panel, nr);
     }
     for (; k < depth; ++k, panel += nr) tile.template Add<1>(at, panel, nr);
@@ -231,9 +239,12 @@ constexpr auto kConvTilesPacked = ConvTilesPacked<T, NV>(std::make_index_sequenc
 
 template <class T>
 void ConvAccumulate(const T* const* rows, size_t row_stride, size_t count, size_t segments,
-                    size_t depth, const T* panel, bool half, bool first, T* sums,
-                    const ConvResults<T>* results) {
-  const auto tile = half ? kConvTiles<T, 1, true>[count - 1] : kConvTiles<T, 2, true>[count - 1];
+                    size_t depth, const T* panel, bool half, bool first,
+                    [[maybe_unused]] bool fetch, T* sums, const ConvResults<T>* results) {
+  auto tile = half ? kConvTiles<T, 1, true>[count - 1] : kConvTiles<T, 2, true>[count - 1];
+  if constexpr (kConvTerms<T> == 2) {
+    if (fetch && count == kConvMR && !half) tile = ConvTile<T, kConvMR, 2, true, true>;
+  }
   tile(rows, row_stride, segments, depth, panel, first, sums, results);
 }
 

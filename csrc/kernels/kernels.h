@@ -107,11 +107,14 @@ struct ConvKernels {
   // no more of b is read. Sums (row length nr) are 64-byte aligned. Unless `results` is null, the
   // sums are finished and stored there instead.
   //
-  // accumulate:  a = rows[s·row_stride + i][k], b = panel[s·depth + k][j] (row length nr)
+  // accumulate:  a = rows[s·row_stride + i][k], b = panel[s·depth + k][j] (row length nr). `fetch`
+  // says that what follows the last row of a segment in memory, as much as all rows are, is needed
+  // next.
   void (*accumulate)(const T* const* rows, size_t row_stride, size_t count, size_t segments,
-                     size_t depth, const T* panel, bool half, bool first, T* sums,
+                     size_t depth, const T* panel, bool half, bool first, bool fetch, T* sums,
                      const ConvResults<T>* results);
-  // accumulate_packed:  a = rows[s·depth + k][i] (row length width), b = panels[s][k·panel_step + j]
+  // accumulate_packed:  a = rows[s·depth + k][i] (row length width), b = panels[s][k·panel_step +
+  // j]
   void (*accumulate_packed)(const T* rows, size_t width, size_t count, const T* const* panels,
                             size_t panel_step, size_t segments, size_t depth, bool half, bool first,
                             T* sums, const ConvResults<T>* results);

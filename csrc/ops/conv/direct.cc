@@ -65,6 +65,7 @@ struct Plan {
   std::vector<TermBlock> blocks;
   Split rows, columns, filters;
   bool pack_in_tasks;
+  bool fetch;            // inputs come from beyond L2
   bool kernel_finishes;  // full tiles, if they are equally spaced
   double total_ns;
 
@@ -110,13 +111,22 @@ ConvProblem<T> Flattened(const ConvProblem<T>& problem) {
   return row;
 }
 
+// Whether the taps of every window row are one run of memory, none of it in the padding.
+template <class T>
+bool RowsAreRuns(const ConvProblem<T>& problem) {
+  const WindowAxis& w = problem.shape.w;
+  return w.dilation == 1 && problem.x_strides.w == problem.shape.group_c && w.before == 0 &&
+         w.First(w.out - 1) + w.window <= w.in;
+}
+
 template <class T>
 bool InPlace(const ConvProblem<T>& problem, bool channel_lanes, int64_t nr) {
   const ConvShape& shape = problem.shape;
   if (!problem.x.native()) return false;
   if (channel_lanes) {
     return (problem.x_strides.c == 1 || shape.group_c == 1) &&
-           (shape.group_c >= kMinDepthInPlace || shape.w.window == 1 || shape.w.dilation != 1);
+           (shape.group_c >= kMinDepthInPlace || shape.w.window == 1 || shape.w.dilation != 1 ||
+            RowsAreRuns(problem));
   }
   return shape.taps() == 1 && shape.h.out == 1 && shape.w.stride == 1 && shape.w.before == 0 &&
          shape.w.out == shape.w.in && problem.x_strides.w == 1 && shape.w.in >= nr;
@@ -201,31 +211,39 @@ Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels) {
             Split(shape.w.out, channel_lanes ? mr : nr, most_pixels),
             Split(shape.group_k, 1, 1),
             false,
+            false,
             KernelFinishes(problem, channel_lanes),
             problem.flops() / kFlopsPerNs};
-  if (channel_lanes && !plan.in_place && shape.w.dilation == 1 && row_terms > 0 &&
-      row_terms <= max_terms) {
-    plan.segment_taps = shape.w.window;
-  }
-  plan.rows = Split(shape.h.out, 1, std::max<int64_t>(1, most_pixels / plan.columns.longest()));
-  plan.filters = Split(shape.group_k, plan.width, kChannelBlock);
-  plan.blocks = TermBlocks(shape, max_terms, kMaxTaps * plan.segment_taps, plan.segment_taps);
-  plan.spread = plan.blocks.size() > 1 || (shape.w.window - 1) * shape.w.dilation * shape.group_k >
-                                              8 * shape.w.stride * shape.w.out;
+  const bool runs = channel_lanes && shape.w.dilation == 1 && row_terms > 0 &&
+                    (!plan.in_place || RowsAreRuns(problem));
+  const auto cut_terms = [&](int64_t most, int64_t most_taps) {
+    plan.segment_taps = runs && row_terms <= most && most_taps > 1 ? shape.w.window : 1;
+    plan.blocks = TermBlocks(shape, most, most_taps * plan.segment_taps, plan.segment_taps);
+    // Lanes of one row run on into the next: with a few columns more in between, or none where the
+    // sums are the same for every block of terms, or copies cost less than those columns.
+    plan.spread =
+        plan.blocks.size() > 1 ||
+        (shape.w.window - 1) * shape.w.dilation * shape.group_k > 8 * shape.w.stride * shape.w.out;
+  };
   const auto longest_strip = [&] {
     return plan.Most([&](const TermBlock& block) { return plan.Strip(shape, block); });
   };
+  cut_terms(max_terms, kMaxTaps);
+  plan.rows = Split(shape.h.out, 1, std::max<int64_t>(1, most_pixels / plan.columns.longest()));
+  plan.filters = Split(shape.group_k, plan.width, kChannelBlock);
   while (longest_strip() > max_strip && plan.rows.longest() > 1) {
     plan.rows = Split(shape.h.out, 1, plan.rows.longest() / 2);
   }
-  if (longest_strip() > max_strip) {
-    plan.segment_taps = 1;
-    plan.spread = true;
-    const int64_t per_channel = plan.Strip(shape, {0, 1, 0, 1});
-    plan.blocks = TermBlocks(shape, std::max<int64_t>(1, max_strip / per_channel), 1, 1);
-  }
   CutForThreads(problem, plan);
+  plan.fetch = plan.in_place && plan.rows.count * plan.columns.count > 1;
   plan.pack_in_tasks = plan.rows.count * plan.columns.count == 1 && problem.banks == problem.batch;
+  if (plan.pack_in_tasks && shape.pixels() <= 8 * mr) {
+    cut_terms(std::min<int64_t>(max_terms, Caches().l1 / (plan.width * size)), kMaxTaps);
+  }
+  if (longest_strip() > max_strip) {
+    const int64_t per_channel = plan.Strip(shape, {0, 1, 0, 1});
+    cut_terms(std::max<int64_t>(1, max_strip / per_channel), 1);
+  }
   return plan;
 }
 
@@ -281,11 +299,12 @@ class ChannelLanes {
   }
 
   // `filters` are `count` of the block.
-  void Accumulate(int64_t tile, const T* filters, int64_t count, bool first, T* sums,
+  void Accumulate(int64_t tile, const T* filters, int64_t count, bool first, bool fetch, T* sums,
                   const ConvResults<T>* results) {
     kernels_.accumulate(pointers_ + tile * tile_, outputs_,
                         std::min(tile_, outputs_ - tile * tile_), plan_.Segments(*block_),
-                        plan_.Depth(*block_), filters, count <= plan_.nr / 2, first, sums, results);
+                        plan_.Depth(*block_), filters, count <= plan_.nr / 2, first,
+                        fetch && plan_.fetch, sums, results);
   }
 
   // `out` and `bias` are those of the first of the filters.
@@ -311,7 +330,7 @@ class ChannelLanes {
     return Segments(plan) * plan.rows.longest() * plan.columns.longest();
   }
   static int64_t Zeros(const Plan& plan) {
-    return plan.in_place ? plan.Most([](const TermBlock& block) { return block.depth(); }) : 0;
+    return plan.in_place ? plan.Most([&](const TermBlock& block) { return plan.Depth(block); }) : 0;
   }
   static int64_t Strip(const ConvProblem<T>& problem, const Plan& plan) {
     return plan.Most([&](const TermBlock& block) { return plan.Strip(problem.shape, block); });
@@ -324,7 +343,7 @@ class ChannelLanes {
     const T* const x = place_->x.InPlace() + block.c_begin * strides.c;
     const int64_t step = w.stride * strides.w;
     const T** pointer = pointers_;
-    for (int64_t tap = block.tap_begin; tap < block.tap_end; ++tap) {
+    for (int64_t tap = block.tap_begin; tap < block.tap_end; tap += plan_.segment_taps) {
       const int64_t first = w.Input(region.ow, tap % w.window);
       for (int64_t i = 0; i < region.rows; ++i) {
         const int64_t ih = problem_.rows(h.Input(region.oh + i, tap / w.window));
@@ -432,7 +451,7 @@ class PixelLanes {
     return {out.InPlace() + (row * strides.h + column), strides.c, bias, false};
   }
 
-  void Accumulate(int64_t tile, const T* filters, int64_t count, bool first, T* sums,
+  void Accumulate(int64_t tile, const T* filters, int64_t count, bool first, bool, T* sums,
                   const ConvResults<T>* results) {
     const int64_t lane = FirstLane(tile), taps = block_->taps();
     for (int64_t t = 0; t < taps; ++t) panels_[t] = x_ + offsets_[t] + lane;
@@ -577,7 +596,8 @@ class Task {
         results.relu = problem_.activation == Activation::kRelu;
       }
       const bool finished = results.out != nullptr;
-      lanes_.Accumulate(i, filters, count, first, sums, finished ? &results : nullptr);
+      lanes_.Accumulate(i, filters, count, first, k == place.k_begin, sums,
+                        finished ? &results : nullptr);
       if (last && !finished) lanes_.Finish(i, count, sums, bias, out);
     }
   }
