@@ -16,6 +16,7 @@
 //       filters     a block of `width`, packed as [term][width]
 //         tile      the kernel: MR × NR sums in registers, then bias, activation and store
 #include <algorithm>
+#include <cmath>
 #include <type_traits>
 #include <vector>
 
@@ -64,7 +65,7 @@ struct Plan {
   int64_t width;  // filters of a block
   std::vector<TermBlock> blocks;
   Split rows, columns, filters;
-  bool pack_in_tasks;
+  bool keep_filters;     // packed, for the thread's next task
   bool fetch;            // inputs come from beyond L2
   bool kernel_finishes;  // full tiles, if they are equally spaced
   double total_ns;
@@ -88,7 +89,7 @@ struct Plan {
 };
 
 // A 1×1 convolution of every pixel, whose pixels are equally spaced throughout the image, is one of
-// a single row.
+// a single row; and throughout the batch, too, one of a single image.
 template <class T>
 ConvProblem<T> Flattened(const ConvProblem<T>& problem) {
   const ConvShape& shape = problem.shape;
@@ -103,7 +104,13 @@ ConvProblem<T> Flattened(const ConvProblem<T>& problem) {
     return problem;
   }
   ConvProblem<T> row = problem;
-  const int64_t pixels = shape.pixels();
+  int64_t pixels = shape.pixels();
+  if (problem.banks == 1 && problem.bias_stride == 0 &&
+      problem.x_strides.n == pixels * problem.x_strides.w &&
+      problem.out_strides.n == pixels * problem.out_strides.w) {
+    pixels *= problem.batch;
+    row.batch = 1;
+  }
   row.shape.h = {1, 1, 1, 1, 0, 0, 1};
   row.shape.w = {pixels, 1, 1, 1, 0, 0, pixels};
   row.rows = Border(PadMode::kConstant, 1);
@@ -139,46 +146,48 @@ bool KernelFinishes(const ConvProblem<T>& problem, bool channel_lanes) {
          (channel_lanes ? strides.c : strides.w) == 1 && problem.activation <= Activation::kRelu;
 }
 
-// Cuts the pixels and the filters into tasks for the threads, by an estimate of the time that each
-// way takes: that of the thread with the most to do, and that of the bytes that are moved from
-// beyond L2. Each piece of the pixels reads all filters, each piece of the filters the whole image,
-// which stays in L2 for the next piece if the same thread gets that, too.
+// Cuts pixels and filters into tasks for the threads, by an estimate of each way's time: that of
+// the thread with the most to do, and what it moves, the filters that it packs and the pixels that
+// it reads, again for every piece of the filters unless they stay in L2.
 template <class T>
 void CutForThreads(const ConvProblem<T>& problem, Plan& plan) {
   const ConvShape& shape = problem.shape;
   const int64_t threads = ThreadsFor(plan.total_ns);
   if (threads == 1) return;
-  const int64_t images = problem.batch * shape.groups, wanted = kTasksPer * threads;
-  const double filter = double(sizeof(T)) * double(shape.terms() * shape.group_k);
-  const double image = double(sizeof(T)) * double(shape.h.in * shape.w.in * shape.group_c);
-  const double compute = problem.flops() / kCoreFlopsPerNs;
-  const Plan whole = plan;
+  const double size = sizeof(T), images = double(problem.batch);
+  const double filters = size * double(shape.terms()) * double(shape.group_k);
+  const double image = size * double(shape.h.in * shape.w.in) * double(shape.group_c);
+  const double per_bank = images / double(problem.banks);
   const bool by_rows = shape.h.out > 1;
+  const Plan whole = plan;
+  const int64_t wanted = kTasksPer * threads;
   const int64_t fewest = by_rows ? whole.rows.count : whole.columns.count;
-  const int64_t most = by_rows ? shape.h.out : CeilDiv(shape.w.out, whole.columns.unit);
+  const int64_t most = std::min(by_rows ? shape.h.out : CeilDiv(shape.w.out, whole.columns.unit),
+                                std::max(wanted, fewest));
   double least = 0;
-  for (int64_t n = fewest; n <= std::min(most, std::max(wanted, fewest)); ++n) {
-    Split rows = whole.rows, columns = whole.columns;
-    (by_rows ? rows : columns).count = n;
-    const int64_t pieces = rows.count * columns.count;
-    const Split filters(shape.group_k, plan.width, whole.filters.longest(),
-                        CeilDiv(wanted, pieces * images));
-    const int64_t tasks = pieces * images * filters.count;
-    const double longest = double(rows.longest()) * double(columns.longest()) *
-                           double(filters.longest()) /
-                           (double(shape.pixels()) * double(shape.group_k) * double(images));
-    const double busiest = compute * longest * double(CeilDiv(tasks, threads));
-    const bool shared = filter <= double(Caches().l2) / 2;
-    const double filter_reads =
-        pieces == 1 ? 1 : 2 + double(shared ? std::min(pieces, threads) : pieces);
-    const double moved =
-        filter * filter_reads + double(images) * image * double(std::min(filters.count, threads));
-    const double ns = busiest + moved / kBytesPerNs / double(threads);
-    if (least == 0 || ns < least) {
-      least = ns;
-      plan.rows = rows;
-      plan.columns = columns;
-      plan.filters = filters;
+  for (int64_t n = fewest; n <= most; ++n) {
+    Plan cut = whole;
+    (by_rows ? cut.rows : cut.columns).count = n;
+    const int64_t pieces = cut.rows.count * cut.columns.count;
+    const int64_t shared = pieces * problem.batch * shape.groups;
+    for (const int64_t at_least : {int64_t{1}, threads, CeilDiv(wanted, shared)}) {
+      cut.filters = Split(shape.group_k, plan.width, whole.filters.longest(), at_least);
+      const double tasks = double(shared * cut.filters.count);
+      const double longest = double(cut.rows.longest() * cut.columns.longest()) *
+                             double(cut.filters.longest()) /
+                             (double(shape.pixels()) * double(shape.group_k));
+      const double run = std::ceil(tasks / double(threads));  // tasks of one thread
+      const double compute =
+          run * longest * problem.flops() / (images * double(shape.groups)) / kCoreFlopsPerNs;
+      const double uses = double(pieces) * per_bank;  // of a piece of the filters
+      const double packed = std::ceil(run / uses) * filters / double(cut.filters.count);
+      const double seen = std::min(run, uses) * image / double(pieces);
+      const double read = seen < double(Caches().l2) / 2 ? seen : run * image / double(pieces);
+      const double ns = compute + (packed + read) / kBytesPerNs;
+      if (least == 0 || ns < least) {
+        least = ns;
+        plan = cut;
+      }
     }
   }
 }
@@ -186,19 +195,18 @@ void CutForThreads(const ConvProblem<T>& problem, Plan& plan) {
 template <class T>
 Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels) {
   const ConvShape& shape = problem.shape;
-  const int64_t mr = kernels.mr, nr = kernels.nr, size = sizeof(T);
+  const int64_t mr = kernels.mr, nr = kernels.nr, size = sizeof(T), l2 = Caches().l2;
   // Groups of few output channels would leave most lanes of a vector idle: 3×3 with 128 channels at
   // 56² in 32 groups takes 2.0 ms with lanes = pixels instead of 3.3.
   const bool channel_lanes = problem.out_strides.c == 1 && shape.group_k > nr / 4;
-  const int64_t max_terms = EnvInt("LW_MT", Caches().l2 / 4 / (nr * size)),
-                max_strip = Caches().l2 / 2 / size;
+  const int64_t max_terms = EnvInt("LW_MT", l2 / 4 / (nr * size)), max_strip = l2 / 2 / size;
   const int64_t row_terms = shape.w.window * shape.group_c;
   const int64_t pixel_bytes = shape.group_c * shape.h.stride * shape.w.stride * size;
-  const bool large = shape.terms() * shape.group_k * size > int64_t(Caches().l2) / 4;
+  const bool large = shape.terms() * shape.group_k * size > l2 / 4;
   const int64_t most_pixels =
-      kPixelBlock ? kPixelBlock
-                  : std::clamp<int64_t>(Caches().l2 / 2 / std::max<int64_t>(1, pixel_bytes), 96,
-                                        large ? 1024 : 96);
+      kPixelBlock
+          ? kPixelBlock
+          : std::clamp<int64_t>(l2 / 2 / std::max<int64_t>(1, pixel_bytes), 96, large ? 1024 : 96);
   Plan plan{channel_lanes,
             InPlace(problem, channel_lanes, nr),
             false,
@@ -230,14 +238,21 @@ Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels) {
   };
   cut_terms(max_terms, kMaxTaps);
   plan.rows = Split(shape.h.out, 1, std::max<int64_t>(1, most_pixels / plan.columns.longest()));
-  plan.filters = Split(shape.group_k, plan.width, kChannelBlock);
+  // Filters that a thread keeps, and the results of a task, take at most half and a quarter of L2.
+  const int64_t filters_in_l2 = l2 / 2 / size / std::max<int64_t>(1, shape.terms());
+  const int64_t results = l2 / 4 / size / (plan.rows.longest() * plan.columns.longest());
+  plan.filters =
+      Split(shape.group_k, plan.width,
+            std::max(plan.width, std::min(filters_in_l2, results) / plan.width * plan.width));
   while (longest_strip() > max_strip && plan.rows.longest() > 1) {
     plan.rows = Split(shape.h.out, 1, plan.rows.longest() / 2);
   }
   CutForThreads(problem, plan);
   plan.fetch = plan.in_place && plan.rows.count * plan.columns.count > 1;
-  plan.pack_in_tasks = plan.rows.count * plan.columns.count == 1 && problem.banks == problem.batch;
-  if (plan.pack_in_tasks && shape.pixels() <= 8 * mr) {
+  const bool used_once =
+      plan.rows.count * plan.columns.count == 1 && problem.banks == problem.batch;
+  plan.keep_filters = !used_once && plan.filters.longest() <= filters_in_l2;
+  if (used_once && shape.pixels() <= 8 * mr) {
     cut_terms(std::min<int64_t>(max_terms, Caches().l1 / (plan.width * size)), kMaxTaps);
   }
   if (longest_strip() > max_strip) {
@@ -506,30 +521,35 @@ class PixelLanes {
   const T* x_ = nullptr;  // output 0 under tap 0
 };
 
+// The piece of the filters that a thread's scratch holds, packed.
+struct alignas(64) Held {
+  int64_t piece = -1;
+};
+
 // One task, in one thread's scratch.
 template <class T, class Lanes>
 class Task {
  public:
   Task(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const Plan& plan,
-       const T* filters, Scratch scratch)
+       Scratch scratch)
       : kernels_(kernels),
         problem_(problem),
         plan_(plan),
-        filters_(filters),
+        packed_(scratch.Take<T>(Packed(problem, plan))),
         sums_(scratch.Take<T>(Sums(problem, plan))),
-        packed_(scratch.Take<T>(Packed(plan))),
         lanes_(kernels, problem, plan, scratch) {}
 
   static size_t ScratchBytes(const ConvProblem<T>& problem, const Plan& plan) {
-    return Scratch::Bytes<T>(Sums(problem, plan)) + Scratch::Bytes<T>(Packed(plan)) +
+    return Scratch::Bytes<T>(Packed(problem, plan)) + Scratch::Bytes<T>(Sums(problem, plan)) +
            Lanes::Bytes(problem, plan);
   }
 
-  void Run(int64_t image, int64_t group, int64_t piece) {
+  // `filters` numbers the pieces of all filters, `pixels` those of an image.
+  void Run(int64_t image, int64_t filters, int64_t pixels, Held& held) {
     const ConvShape& shape = problem_.shape;
-    const int64_t f = piece % plan_.filters.count;
-    const int64_t column = piece / plan_.filters.count % plan_.columns.count;
-    const int64_t row = piece / plan_.filters.count / plan_.columns.count;
+    const int64_t f = filters % plan_.filters.count;
+    const int64_t group = filters / plan_.filters.count % shape.groups;
+    const int64_t row = pixels / plan_.columns.count, column = pixels % plan_.columns.count;
     const Place<T> place{
         image,
         group,
@@ -539,15 +559,23 @@ class Task {
         plan_.filters.begin(f),
         plan_.filters.end(f),
         problem_.x + (image * problem_.x_strides.n + group * shape.group_c * problem_.x_strides.c)};
+    const bool pack = !plan_.keep_filters || held.piece != filters;
+    held.piece = filters;
     lanes_.Start(place);
     int64_t first_term = 0;
     for (size_t b = 0; b < plan_.blocks.size(); ++b) {
       const TermBlock& block = plan_.blocks[b];
-      lanes_.Prepare(block);
       const bool last = b + 1 == plan_.blocks.size();
+      lanes_.Prepare(block);
       for (int64_t k = place.k_begin; k < place.k_end; k += plan_.width) {
-        const int64_t count = std::min(plan_.width, place.k_end - k);
-        RunTiles(place, k, count, Filters(place, block, first_term, k), b == 0, last);
+        T* const packed = packed_ + (plan_.keep_filters ? (k - place.k_begin) * shape.terms() +
+                                                              first_term * plan_.width
+                                                        : 0);
+        if (pack) {
+          PackFilterBlock(kernels_, problem_, problem_.bank(image), group, k, plan_.width, block,
+                          packed);
+        }
+        RunTiles(place, k, std::min(plan_.width, place.k_end - k), packed, b == 0, last);
       }
       first_term += block.terms();
     }
@@ -560,21 +588,10 @@ class Task {
     if (plan.blocks.size() == 1) return tile;
     return tile * CeilDiv(plan.filters.longest(), plan.width) * Lanes::MostTiles(problem, plan);
   }
-  static int64_t Packed(const Plan& plan) {
-    if (!plan.pack_in_tasks) return 0;
+  static int64_t Packed(const ConvProblem<T>& problem, const Plan& plan) {
+    if (plan.keep_filters)
+      return RoundUp(plan.filters.longest(), plan.width) * problem.shape.terms();
     return plan.width * plan.Most([](const TermBlock& block) { return block.terms(); });
-  }
-
-  const T* Filters(const Place<T>& place, const TermBlock& block, int64_t first_term, int64_t k) {
-    const int64_t bank = problem_.bank(place.image);
-    if (plan_.pack_in_tasks) {
-      PackFilterBlock(kernels_, problem_, bank, place.group, k, plan_.width, block, packed_);
-      return packed_;
-    }
-    const ConvShape& shape = problem_.shape;
-    const int64_t index =
-        (bank * shape.groups + place.group) * CeilDiv(shape.group_k, plan_.width) + k / plan_.width;
-    return filters_ + (index * shape.terms() + first_term) * plan_.width;
   }
 
   void RunTiles(const Place<T>& place, int64_t k, int64_t count, const T* filters, bool first,
@@ -605,22 +622,26 @@ class Task {
   const ConvKernels<T>& kernels_;
   const ConvProblem<T>& problem_;
   const Plan& plan_;
-  const T* filters_;
+  T* packed_;  // filters: a block of them, or all of the piece
   T* sums_;    // of one tile, or of all tiles of the task
-  T* packed_;  // filters, where the task packs them
   Lanes lanes_;
 };
 
+// Tasks with the same filters are neighbours: those of all images and pixels, or, where every image
+// has its own, of one image.
 template <class T, class Lanes>
 void RunTasks(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const Plan& plan) {
-  const Buffer<T> filters =
-      plan.pack_in_tasks ? Buffer<T>() : PackFilters(kernels, problem, plan.width);
-  const int64_t per_image = problem.shape.groups * plan.pieces();
-  const Work work{problem.batch * per_image, plan.total_ns,
+  const int64_t pixels = plan.rows.count * plan.columns.count;
+  const int64_t images = problem.batch / problem.banks;
+  const int64_t filters = problem.banks * problem.shape.groups * plan.filters.count;
+  const Work work{filters * images * pixels, plan.total_ns,
                   Task<T, Lanes>::ScratchBytes(problem, plan)};
+  std::vector<Held> held(ThreadsFor(work.total_ns));
   ParallelFor(work, [&](int64_t index, Scratch scratch) {
-    Task<T, Lanes> task(kernels, problem, plan, filters.get(), scratch);
-    task.Run(index / per_image, index % per_image / plan.pieces(), index % plan.pieces());
+    const int64_t piece = index / (images * pixels), image = index / pixels % images;
+    const int64_t bank = piece / (problem.shape.groups * plan.filters.count);
+    Task<T, Lanes> task(kernels, problem, plan, scratch);
+    task.Run(bank * images + image, piece, index % pixels, held[scratch.thread()]);
   });
 }
 

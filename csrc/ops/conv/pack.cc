@@ -3,12 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
-#include "runtime/parallel.h"
-
 namespace lanewise {
 namespace {
-
-constexpr double kNsPerPackedElement = 0.2;
 
 // How many of the positions start, start + step, … (step > 0) lie below `limit`.
 int64_t CountBelow(int64_t start, int64_t step, int64_t limit) {
@@ -116,22 +112,6 @@ void PackFilterBlock(const ConvKernels<T>& kernels, const ConvProblem<T>& proble
       (from + c * strides.c).Read(strides.k, count, to + c * width);
     }
   }
-}
-
-template <class T>
-Buffer<T> PackFilters(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, int64_t width) {
-  const ConvShape& shape = problem.shape;
-  const int64_t blocks = CeilDiv(shape.group_k, width), terms = shape.terms();
-  const int64_t tasks = problem.banks * shape.groups * blocks;
-  Buffer<T> packed(tasks * terms * width);
-  const double ns = kNsPerPackedElement * double(tasks * width) * double(terms);
-  ParallelFor({tasks, ns, 0}, [&](int64_t index, Scratch) {
-    const int64_t group = index / blocks;
-    PackFilterBlock(kernels, problem, group / shape.groups, group % shape.groups,
-                    index % blocks * width, width, {0, shape.taps(), 0, shape.group_c},
-                    packed.get() + index * terms * width);
-  });
-  return packed;
 }
 
 // ------------------------------------------------------------------------------------------ inputs
@@ -285,7 +265,6 @@ void PlaneStrip::Fill(const ConvKernels<T>& kernels, const ConvProblem<T>& probl
 #define LANEWISE_INSTANTIATE(T)                                                                  \
   template void PackFilterBlock(const ConvKernels<T>&, const ConvProblem<T>&, int64_t, int64_t,  \
                                 int64_t, int64_t, const TermBlock&, T*);                         \
-  template Buffer<T> PackFilters(const ConvKernels<T>&, const ConvProblem<T>&, int64_t);         \
   template void PixelStrip::Fill(const ConvKernels<T>&, const ConvProblem<T>&, const Source<T>&, \
                                  const Region&, T*) const;                                       \
   template void PlaneStrip::Fill(const ConvKernels<T>&, const ConvProblem<T>&, const Source<T>&, \

@@ -11,7 +11,6 @@
 #include "kernels/kernels.h"
 #include "ops/conv/problem.h"
 #include "ops/strided.h"
-#include "runtime/buffer.h"
 
 namespace lanewise {
 
@@ -41,10 +40,6 @@ struct Region {
 template <class T>
 void PackFilterBlock(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, int64_t bank,
                      int64_t group, int64_t k, int64_t width, const TermBlock& block, T* to);
-
-// All filters as [bank][group][⌈K/width⌉][term][width].
-template <class T>
-Buffer<T> PackFilters(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, int64_t width);
 
 // ------------------------------------------------------------------------------------------ inputs
 
