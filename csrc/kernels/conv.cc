@@ -37,6 +37,7 @@ constexpr ConvKernels<T> MakeConvKernels() {
   kernels.accumulate_packed = ConvAccumulatePacked<T>;
   kernels.copy = CopyBlock<T>;
   kernels.transpose = TransposeBlock<T>;
+  kernels.split = SplitPhases<T>;
   kernels.depthwise_mr = kDepthwiseMR;
   kernels.depthwise = Depthwise<T, false>;
   kernels.depthwise_broadcast = Depthwise<T, true>;

@@ -188,9 +188,9 @@ void ConvTile(const T* const* rows, size_t row_stride, size_t segments, size_t d
 
 // Rows packed term by term, panels wherever they are: ConvKernels::accumulate_packed.
 template <class T, size_t MR, size_t NV>
-void ConvTilePacked(const T* HWY_RESTRICT rows, size_t width, const T* const* panels,
-                    size_t panel_step, size_t segments, size_t depth, bool first,
-                    T* HWY_RESTRICT sums, [[maybe_unused]] const ConvResults<T>* results) {
+void ConvTilePacked(const T* HWY_RESTRICT rows, const T* const* panels, size_t panel_step,
+                    size_t segments, size_t depth, bool first, T* HWY_RESTRICT sums,
+                    [[maybe_unused]] const ConvResults<T>* results) {
   constexpr size_t kTerms = kConvTerms<T>;
   ConvSums<T, MR, NV> tile;
   if (first) {
@@ -201,13 +201,13 @@ void ConvTilePacked(const T* HWY_RESTRICT rows, size_t width, const T* const* pa
   for (size_t s = 0; s < segments; ++s) {
     const T* HWY_RESTRICT panel = panels[s];
     size_t k = 0;
-    const auto at = [&](size_t i, size_t t) HWY_ATTR { return rows[t * width + i]; };
+    const auto at = [&](size_t i, size_t t) HWY_ATTR { return rows[t * kConvMR + i]; };
     for (; k + kTerms <= depth; k += kTerms) {
       tile.template Add<kTerms>(at, panel, panel_step);
       panel += kTerms * panel_step;
-      rows += kTerms * width;
+      rows += kTerms * kConvMR;
     }
-    for (; k < depth; ++k, panel += panel_step, rows += width) {
+    for (; k < depth; ++k, panel += panel_step, rows += kConvMR) {
       tile.template Add<1>(at, panel, panel_step);
     }
   }
@@ -249,11 +249,11 @@ void ConvAccumulate(const T* const* rows, size_t row_stride, size_t count, size_
 }
 
 template <class T>
-void ConvAccumulatePacked(const T* rows, size_t width, size_t count, const T* const* panels,
-                          size_t panel_step, size_t segments, size_t depth, bool half, bool first,
-                          T* sums, const ConvResults<T>* results) {
+void ConvAccumulatePacked(const T* rows, size_t count, const T* const* panels, size_t panel_step,
+                          size_t segments, size_t depth, bool half, bool first, T* sums,
+                          const ConvResults<T>* results) {
   const auto tile = half ? kConvTilesPacked<T, 1>[count - 1] : kConvTilesPacked<T, 2>[count - 1];
-  tile(rows, width, panels, panel_step, segments, depth, first, sums, results);
+  tile(rows, panels, panel_step, segments, depth, first, sums, results);
 }
 
 }  // namespace HWY_NAMESPACE

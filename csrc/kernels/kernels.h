@@ -113,17 +113,21 @@ struct ConvKernels {
   void (*accumulate)(const T* const* rows, size_t row_stride, size_t count, size_t segments,
                      size_t depth, const T* panel, bool half, bool first, bool fetch, T* sums,
                      const ConvResults<T>* results);
-  // accumulate_packed:  a = rows[s·depth + k][i] (row length width), b = panels[s][k·panel_step +
+  // accumulate_packed:  a = rows[s·depth + k][i] (row length mr), b = panels[s][k·panel_step +
   // j]
-  void (*accumulate_packed)(const T* rows, size_t width, size_t count, const T* const* panels,
-                            size_t panel_step, size_t segments, size_t depth, bool half, bool first,
-                            T* sums, const ConvResults<T>* results);
+  void (*accumulate_packed)(const T* rows, size_t count, const T* const* panels, size_t panel_step,
+                            size_t segments, size_t depth, bool half, bool first, T* sums,
+                            const ConvResults<T>* results);
 
   // to[r][c] = from[r][c] and to[c][r] = from[r][c] for r < rows, c < columns; no overlap.
   void (*copy)(const T* from, size_t from_stride, size_t rows, size_t columns, T* to,
                size_t to_stride);
   void (*transpose)(const T* from, size_t from_stride, size_t rows, size_t columns, T* to,
                     size_t to_stride);
+
+  // to[p·to_step + i] = from[i·stride + p] for i < n and p < phases <= stride; reads n·stride
+  // elements, no overlap.
+  void (*split)(const T* from, size_t stride, size_t phases, size_t n, T* to, size_t to_step);
 
   // One filter per lane or one for all lanes, for i < count <= depthwise_mr and j < n:
   //   sums[i][j] (row length sums_stride) = Σ_{t < taps} rows[t·row_stride + i][j] · f(t, j),

@@ -81,6 +81,36 @@ void TransposeBlock(const T* from, size_t from_stride, size_t rows, size_t colum
   }
 }
 
+// to[p·to_step + i] = from[i·kStride + p] for i < n, of which whole vectors only; returns how many.
+template <size_t kStride, class T>
+size_t SplitVectors(const T* from, size_t phases, size_t n, T* to, size_t to_step) {
+  const hn::ScalableTag<T> d;
+  const size_t lanes = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes, from += kStride * lanes) {
+    hn::Vec<decltype(d)> v[4];
+    if constexpr (kStride == 2) hn::LoadInterleaved2(d, from, v[0], v[1]);
+    if constexpr (kStride == 3) hn::LoadInterleaved3(d, from, v[0], v[1], v[2]);
+    if constexpr (kStride == 4) hn::LoadInterleaved4(d, from, v[0], v[1], v[2], v[3]);
+    for (size_t p = 0; p < phases; ++p) hn::StoreU(v[p], d, to + p * to_step + i);
+  }
+  return i;
+}
+
+// to[p·to_step + i] = from[i·stride + p] for i < n and p < phases <= stride; reads n·stride
+// elements.
+template <class T>
+void SplitPhases(const T* from, size_t stride, size_t phases, size_t n, T* to, size_t to_step) {
+  size_t i = 0;
+  if (stride == 2) i = SplitVectors<2>(from, phases, n, to, to_step);
+  if (stride == 3) i = SplitVectors<3>(from, phases, n, to, to_step);
+  if (stride == 4) i = SplitVectors<4>(from, phases, n, to, to_step);
+  if (stride > 4) return TransposeBlock(from, stride, n, phases, to, to_step);
+  for (; i < n; ++i) {
+    for (size_t p = 0; p < phases; ++p) to[p * to_step + i] = from[i * stride + p];
+  }
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace lanewise
 HWY_AFTER_NAMESPACE();

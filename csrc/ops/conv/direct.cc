@@ -204,16 +204,18 @@ Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels) {
   const int64_t pixel_bytes = shape.group_c * shape.h.stride * shape.w.stride * size;
   const bool large = shape.terms() * shape.group_k * size > l2 / 4;
   const int64_t most_pixels =
-      kPixelBlock
-          ? kPixelBlock
-          : std::clamp<int64_t>(l2 / 2 / std::max<int64_t>(1, pixel_bytes), 96, large ? 1024 : 96);
+      kPixelBlock ? kPixelBlock
+                  : std::clamp<int64_t>(l2 / 2 / std::max<int64_t>(1, pixel_bytes), 96,
+                                        large           ? 1024
+                                        : channel_lanes ? 96
+                                                        : 512);
   Plan plan{channel_lanes,
             InPlace(problem, channel_lanes, nr),
             false,
             1,
             mr,
             nr,
-            channel_lanes ? nr : CeilDiv(shape.group_k, CeilDiv(shape.group_k, mr)),
+            channel_lanes ? nr : mr,
             {},
             Split(shape.h.out, 1, 1),
             Split(shape.w.out, channel_lanes ? mr : nr, most_pixels),
@@ -252,7 +254,7 @@ Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels) {
   const bool used_once =
       plan.rows.count * plan.columns.count == 1 && problem.banks == problem.batch;
   plan.keep_filters = !used_once && plan.filters.longest() <= filters_in_l2;
-  if (used_once && shape.pixels() <= 8 * mr) {
+  if (used_once && channel_lanes && shape.pixels() <= 8 * mr) {
     cut_terms(std::min<int64_t>(max_terms, Caches().l1 / (plan.width * size)), kMaxTaps);
   }
   if (longest_strip() > max_strip) {
@@ -448,7 +450,7 @@ class PixelLanes {
     const PlaneStrip strip(problem_.shape, block, region.rows, region.columns, plan_.spread,
                            plan_.nr);
     strip.Fill(kernels_, problem_, place_->x, region, strip_);
-    for (int64_t t = 0; t < block.taps(); ++t) offsets_[t] = strip.Offset(block.tap_begin + t);
+    strip.Offsets(offsets_);
     plane_ = strip.plane();
     x_ = strip_;
     limit_ = RoundUp(outputs_, plan_.nr);
@@ -470,8 +472,8 @@ class PixelLanes {
                   const ConvResults<T>* results) {
     const int64_t lane = FirstLane(tile), taps = block_->taps();
     for (int64_t t = 0; t < taps; ++t) panels_[t] = x_ + offsets_[t] + lane;
-    kernels_.accumulate_packed(filters, plan_.width, count, panels_, plane_, taps, block_->depth(),
-                               Half(tile), first, sums, results);
+    kernels_.accumulate_packed(filters, count, panels_, plane_, taps, block_->depth(), Half(tile),
+                               first, sums, results);
   }
 
   void Finish(int64_t tile, int64_t filters, T* sums, const T* bias, const Sink<T>& out) {

@@ -4,23 +4,6 @@
 #include <numeric>
 
 namespace lanewise {
-namespace {
-
-// How many of the positions start, start + step, … (step > 0) lie below `limit`.
-int64_t CountBelow(int64_t start, int64_t step, int64_t limit) {
-  return limit <= start ? 0 : CeilDiv(limit - start, step);
-}
-
-// Positions start + i·step, i < n, of an axis: those of [begin, end) are in the image.
-struct Interior {
-  int64_t begin, end;
-  Interior(int64_t start, int64_t step, int64_t n, int64_t size)
-      : begin(std::min(n, CountBelow(start, step, 0))),
-        end(std::clamp(CountBelow(start, step, size), begin, n)) {}
-};
-
-}  // namespace
-
 std::vector<TermBlock> TermBlocks(const ConvShape& shape, int64_t max_terms, int64_t max_taps,
                                   int64_t unit) {
   std::vector<TermBlock> blocks;
@@ -71,14 +54,16 @@ void PackPlanes(const ConvKernels<T>& kernels, const T* from, int64_t from_strid
   }
   constexpr int64_t kElements = 48, kMostWidth = 32;
   alignas(64) T chunk[kElements * kMostWidth];
-  for (int64_t e = begin; e < end; e += kElements) {
-    const int64_t n = std::min(kElements, end - e);
-    kernels.transpose(from + e, from_stride, count, n, chunk, width);
-    for (int64_t tap = block.tap_begin; tap < block.tap_end; ++tap) {
-      const int64_t c = CeilDiv(e - tap, taps), first = c * taps + tap - e;
-      if (first >= n) continue;
-      kernels.copy(chunk + first * width, taps * width, CeilDiv(n - first, taps), count,
-                   to + ((tap - block.tap_begin) * depth + c - block.c_begin) * width, width);
+  for (int64_t first = begin; first < end; first += kElements) {
+    const int64_t last = std::min(first + kElements, end);
+    kernels.transpose(from + first, from_stride, count, last - first, chunk, width);
+    for (int64_t c = first / taps; c * taps < last; ++c) {
+      const int64_t tap = std::max(block.tap_begin, first - c * taps);
+      const int64_t past = std::min(block.tap_end, last - c * taps);
+      if (tap >= past) continue;
+      kernels.copy(chunk + (c * taps + tap - first) * width, width, past - tap, count,
+                   to + ((tap - block.tap_begin) * depth + c - block.c_begin) * width,
+                   depth * width);
     }
   }
 }
@@ -197,11 +182,59 @@ PlaneStrip::PlaneStrip(const ConvShape& shape, const TermBlock& block, int64_t r
       plane_(RoundUp(h_.count * h_.length * w_.count * w_.length, 16) | 16),
       nr_(nr) {}
 
-int64_t PlaneStrip::Offset(int64_t tap) const {
-  const int64_t width = shape_.w.window;
-  const int64_t r = tap / width - box_.r.begin, s = tap % width - box_.s.begin;
-  const int64_t row = (w_.Row(s) * h_.count + h_.Row(r)) * h_.length + h_.Place(r);
-  return row * w_.length + w_.Place(s);
+void PlaneStrip::Offsets(int64_t* offsets) const {
+  const int64_t width = shape_.w.window, rows = h_.count * h_.length;
+  int64_t tap = block_.tap_begin;
+  for (int64_t r = 0; r < box_.r.count; ++r) {
+    const int64_t row = h_.Row(r) * h_.length + h_.Place(r);
+    const int64_t past = std::min(block_.tap_end, (box_.r.begin + r + 1) * width);
+    for (int64_t s = tap % width - box_.s.begin; tap < past; ++tap, ++s) {
+      *offsets++ = (w_.Row(s) * rows + row) * w_.length + w_.Place(s);
+    }
+  }
+}
+
+template <class T>
+void PlaneStrip::FillEdges(const ConvProblem<T>& problem, const Source<T>& row, int64_t start,
+                           const Interior& inside, T* to) const {
+  const auto fill = [&](int64_t begin, int64_t end) {
+    for (int64_t j = begin; j < end; ++j) {
+      const int64_t iw = problem.columns(start + j * shape_.w.stride);
+      to[j] = T(0);
+      if (iw != Border::kNone) (row + iw * problem.x_strides.w).Read(1, 1, to + j);
+    }
+  };
+  fill(0, inside.begin);
+  fill(inside.end, w_.length);
+}
+
+template <class T>
+void PlaneStrip::FillRow(const ConvKernels<T>& kernels, const ConvProblem<T>& problem,
+                         const Source<T>& row, int64_t first, T* to) const {
+  const WindowAxis& w = shape_.w;
+  const int64_t length = w_.length, step = h_.count * h_.length * length;
+  const int64_t column = problem.x_strides.w;
+  // Rows of neighbouring inputs are split together, as far as all are in the image.
+  const bool split = row.native() && column == 1 && w.stride > 1 && w.dilation == 1;
+  for (int64_t q = 0; q < w_.count; ++q) {
+    const int64_t start = first + w_.Input(q, 0);
+    Interior inside(start, w.stride, length, w.in);
+    if (split) {
+      const int64_t group = start - q % w.stride;
+      inside = Interior(group, w.stride, length, w.in);
+      inside.end =
+          std::max(inside.begin, Interior(group + w.stride - 1, w.stride, length, w.in).end);
+      if (q % w.stride == 0) {
+        kernels.split(row.InPlace() + start + inside.begin * w.stride, w.stride,
+                      std::min(w.stride, w_.count - q), inside.end - inside.begin,
+                      to + q * step + inside.begin, step);
+      }
+    } else {
+      (row + (start + inside.begin * w.stride) * column)
+          .Read(w.stride * column, inside.end - inside.begin, to + q * step + inside.begin);
+    }
+    FillEdges(problem, row, start, inside, to + q * step);
+  }
 }
 
 template <class T>
@@ -210,54 +243,42 @@ void PlaneStrip::Fill(const ConvKernels<T>& kernels, const ConvProblem<T>& probl
   const ImageStrides& strides = problem.x_strides;
   const WindowAxis &h = shape_.h, &w = shape_.w;
   const int64_t first_row = h.Input(region.oh, box_.r.begin);
-  const int64_t first_column = w.Input(region.ow, box_.s.begin);
-  const int64_t length = w_.length, step = w.stride * strides.w;
-  const int64_t rows_step = h.stride * strides.h;
-  for (int64_t c = 0; c < block_.depth(); ++c) {
+  const int64_t first = w.Input(region.ow, box_.s.begin);
+  const int64_t length = w_.length, step = h_.count * h_.length * length;
+  // Rows of the image that are copied as they are go to the kernel together.
+  const int64_t row_step = h.stride * strides.h;
+  const bool block = x.native() && strides.w == 1 && w.stride == 1 && row_step >= 0;
+  for (int64_t c = 0; c < block_.depth(); ++c, to += plane_) {
     const Source<T> plane = x + (block_.c_begin + c) * strides.c;
     T* row = to;
-    for (int64_t q = 0; q < w_.count; ++q) {
-      const int64_t start = first_column + w_.Input(q, 0);
-      const Interior inside(start, w.stride, length, w.in);
-      const int64_t interior = inside.end - inside.begin;
-      const int64_t from = (start + inside.begin * w.stride) * strides.w;
-      const auto fill_border = [&](const Source<T>& in, int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-          const int64_t iw = problem.columns(start + i * w.stride);
-          row[i] = T(0);
-          if (iw != Border::kNone) (in + iw * strides.w).Read(1, 1, row + i);
-        }
-      };
-      for (int64_t p = 0; p < h_.count; ++p) {
-        const int64_t start_row = first_row + h_.Input(p, 0);
-        const Interior image(start_row, h.stride, h_.length, h.in);
-        for (int64_t j = 0; j < h_.length;) {
-          const int64_t ih = problem.rows(start_row + j * h.stride);
-          if (ih == Border::kNone) {
-            std::fill_n(row, length, T(0));
-            row += length;
-            ++j;
-            continue;
+    for (int64_t p = 0; p < h_.count; ++p) {
+      const int64_t start_row = first_row + h_.Input(p, 0);
+      const Interior image(start_row, h.stride, h_.length, h.in);
+      for (int64_t q = 0; q < w_.count && block && image.begin < image.end; ++q) {
+        const int64_t start = first + w_.Input(q, 0);
+        const Interior inside(start, 1, length, w.in);
+        if (inside.begin == inside.end) continue;
+        const int64_t ih = start_row + image.begin * h.stride;
+        kernels.copy((plane + (ih * strides.h + start + inside.begin)).InPlace(), row_step,
+                     image.end - image.begin, inside.end - inside.begin,
+                     row + q * step + image.begin * length + inside.begin, length);
+      }
+      for (int64_t j = 0; j < h_.length; ++j, row += length) {
+        const int64_t ih = problem.rows(start_row + j * h.stride);
+        const Source<T> from = plane + ih * strides.h;
+        if (ih == Border::kNone) {
+          for (int64_t q = 0; q < w_.count; ++q) std::fill_n(row + q * step, length, T(0));
+        } else if (block && j >= image.begin && j < image.end) {
+          for (int64_t q = 0; q < w_.count; ++q) {
+            const int64_t start = first + w_.Input(q, 0);
+            FillEdges(problem, from, start, Interior(start, 1, length, w.in), row + q * step);
           }
-          // Rows of the image itself go to the kernel together.
-          const int64_t n = j >= image.begin && j < image.end ? image.end - j : 1;
-          const Source<T> rows = plane + ih * strides.h;
-          const bool block = rows.native() && step == 1 && rows_step >= 0 && interior > 0;
-          if (block) {
-            kernels.copy(rows.InPlace() + from, rows_step, n, interior, row + inside.begin, length);
-          }
-          for (int64_t i = 0; i < n; ++i, row += length) {
-            const Source<T> in = rows + i * rows_step;
-            if (!block) (in + from).Read(step, interior, row + inside.begin);
-            fill_border(in, 0, inside.begin);
-            fill_border(in, inside.end, length);
-          }
-          j += n;
+        } else {
+          FillRow(kernels, problem, from, first, row);
         }
       }
     }
-    to += plane_;
-    std::fill(row, to, T(0));
+    std::fill(to + w_.count * step, to + plane_, T(0));
   }
   std::fill_n(to, nr_, T(0));
 }

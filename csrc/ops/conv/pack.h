@@ -5,6 +5,7 @@
 #ifndef LANEWISE_OPS_CONV_PACK_H_
 #define LANEWISE_OPS_CONV_PACK_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -76,6 +77,22 @@ class PixelStrip {
   int64_t rows_, columns_, row_;  // row_: elements of a row
 };
 
+// Of the positions start + i·step, i < n, step > 0, those of [begin, end) are in an image of
+// `size`.
+struct Interior {
+  int64_t begin, end;
+
+  Interior(int64_t start, int64_t step, int64_t n, int64_t size)
+      : begin(std::min(n, CountBelow(start, step, 0))),
+        end(std::clamp(CountBelow(start, step, size), begin, n)) {}
+
+ private:
+  // How many of the positions lie below `limit`.
+  static int64_t CountBelow(int64_t start, int64_t step, int64_t limit) {
+    return limit <= start ? 0 : CeilDiv(limit - start, step);
+  }
+};
+
 // The inputs under n outputs along one axis, in rows in which the inputs of neighbouring outputs
 // are neighbours: one row per phase modulo the stride, or one per tap.
 struct Phases {
@@ -95,7 +112,7 @@ struct Phases {
 
 // Planes of channels: [c][row of columns][row][column], rows and columns as in Phases. The outputs
 // of a region are numbered row·pitch() + column, which may leave numbers between the rows unused;
-// the input of output i under a tap is at Offset(tap) + i. With `spread` there is a copy for each
+// the input of output i under a tap is at its offset + i. With `spread` there is a copy for each
 // tap of a window row, and pitch() is the number of columns.
 class PlaneStrip {
  public:
@@ -105,12 +122,20 @@ class PlaneStrip {
   int64_t count() const { return plane_ * block_.depth() + nr_; }
   int64_t plane() const { return plane_; }
   int64_t pitch() const { return w_.length; }
-  int64_t Offset(int64_t tap) const;
+  // Where the input of output 0 is under each tap of the block.
+  void Offsets(int64_t* offsets) const;
   template <class T>
   void Fill(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const Source<T>& x,
             const Region& region, T* to) const;
 
  private:
+  template <class T>
+  void FillRow(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const Source<T>& row,
+               int64_t first, T* to) const;
+  template <class T>
+  void FillEdges(const ConvProblem<T>& problem, const Source<T>& row, int64_t start,
+                 const Interior& inside, T* to) const;
+
   const ConvShape& shape_;
   TermBlock block_;
   TapBox box_;
