@@ -10,6 +10,7 @@
 #include "kernels/conv_finish-inl.h"
 #include "kernels/conv_tile-inl.h"
 #include "kernels/kernels.h"
+#include "kernels/transpose-inl.h"
 #include "kernels/winograd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -33,6 +34,10 @@ constexpr ConvKernels<T> MakeConvKernels() {
   kernels.mr = kConvMR;
   kernels.nr = kConvNV * HWY_MAX_BYTES / sizeof(T);
   kernels.accumulate = ConvAccumulate<T>;
+  kernels.accumulate_packed = ConvAccumulatePacked<T>;
+  kernels.copy = CopyBlock<T>;
+  kernels.transpose = TransposeBlock<T>;
+  kernels.split = SplitPhases<T>;
   kernels.depthwise_mr = kDepthwiseMR;
   kernels.depthwise = Depthwise<T, false>;
   kernels.depthwise_broadcast = Depthwise<T, true>;

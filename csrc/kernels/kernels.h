@@ -86,17 +86,48 @@ const DistanceKernels<T>& DistanceKernelsFor(SimdTarget target);
 
 // ----------------------------------------------------------------------------------------- conv2d
 
+// Where a finished tile goes: out[i·stride + j] = sums[i][j] + its bias, relu of it where that is
+// asked for. The bias is bias[j] in accumulate and bias[i] in accumulate_packed. Floating-point
+// types only.
+template <class T>
+struct ConvResults {
+  T* out;
+  int64_t stride;
+  const T* bias;
+  bool relu;
+};
+
 template <class T>
 struct ConvKernels {
   size_t mr, nr;
 
   // The register tile of the implicit GEMM, for i < count <= mr and all j < nr:
-  //   sums[i][j] = or, unless `first`, +=
-  //       Σ_{s < segments} Σ_{k < depth} rows[s·row_stride + i][k] · panel[s·depth + k][j]
-  // as one chain of multiply-adds in the order (s, k). With `half` only j < nr/2 is computed. Sums
-  // (row length nr) and panel are 64-byte aligned.
+  //   sums[i][j] = or, unless `first`, += Σ_{s < segments} Σ_{k < depth} a(s, k, i) · b(s, k, j)
+  // as one chain of multiply-adds in the order (s, k). With `half` only j < nr/2 is computed, and
+  // no more of b is read. Sums (row length nr) are 64-byte aligned. Unless `results` is null, the
+  // sums are finished and stored there instead.
+  //
+  // accumulate:  a = rows[s·row_stride + i][k], b = panel[s·depth + k][j] (row length nr). `fetch`
+  // says that what follows the last row of a segment in memory, as much as all rows are, is needed
+  // next.
   void (*accumulate)(const T* const* rows, size_t row_stride, size_t count, size_t segments,
-                     size_t depth, const T* panel, bool half, bool first, T* sums);
+                     size_t depth, const T* panel, bool half, bool first, bool fetch, T* sums,
+                     const ConvResults<T>* results);
+  // accumulate_packed:  a = rows[s·depth + k][i] (row length mr), b = panels[s][k·panel_step +
+  // j]
+  void (*accumulate_packed)(const T* rows, size_t count, const T* const* panels, size_t panel_step,
+                            size_t segments, size_t depth, bool half, bool first, T* sums,
+                            const ConvResults<T>* results);
+
+  // to[r][c] = from[r][c] and to[c][r] = from[r][c] for r < rows, c < columns; no overlap.
+  void (*copy)(const T* from, size_t from_stride, size_t rows, size_t columns, T* to,
+               size_t to_stride);
+  void (*transpose)(const T* from, size_t from_stride, size_t rows, size_t columns, T* to,
+                    size_t to_stride);
+
+  // to[p·to_step + i] = from[i·stride + p] for i < n and p < phases <= stride; reads n·stride
+  // elements, no overlap.
+  void (*split)(const T* from, size_t stride, size_t phases, size_t n, T* to, size_t to_step);
 
   // One filter per lane or one for all lanes, for i < count <= depthwise_mr and j < n:
   //   sums[i][j] (row length sums_stride) = Σ_{t < taps} rows[t·row_stride + i][j] · f(t, j),

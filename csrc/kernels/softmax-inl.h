@@ -367,26 +367,6 @@ void PanelApply(const T* a, const T* b, size_t n, const T* max, const T* totals,
   }
 }
 
-// ----------------------------------------------------------------------------------------- packing
-
-// The last vector of a row overlaps the one before.
-template <class T>
-void CopyBlock(const T* from, size_t from_stride, size_t rows, size_t columns, T* to,
-               size_t to_stride) {
-  const SoftmaxTag<T> d;
-  const size_t lanes = hn::Lanes(d);
-  for (size_t r = 0; r < rows; ++r, from += from_stride, to += to_stride) {
-    if (columns < lanes) {
-      for (size_t c = 0; c < columns; ++c) to[c] = from[c];
-      continue;
-    }
-    size_t c = 0;
-    for (; c + lanes < columns; c += lanes) hn::StoreU(hn::LoadU(d, from + c), d, to + c);
-    c = columns - lanes;
-    hn::StoreU(hn::LoadU(d, from + c), d, to + c);
-  }
-}
-
 // -------------------------------------------------------------------------------------------- mask
 
 // Lanes whose byte is not 0.

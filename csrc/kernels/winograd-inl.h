@@ -188,7 +188,7 @@ inline void WinogradFilter(const float* taps, size_t tap_step, size_t channel_st
 
 inline void WinogradMultiply(const float* const* rows, size_t count, size_t depth,
                              const float* panel, bool first, float* sums) {
-  kConvTiles<float, 2, false>[count - 1](rows, 0, 1, depth, panel, first, sums);
+  kConvTiles<float, 2, false>[count - 1](rows, 0, 1, depth, panel, first, sums, nullptr);
 }
 
 constexpr WinogradKernels MakeWinogradKernels() {

@@ -37,6 +37,12 @@ int DefaultNumThreads() {
   return std::getenv("OMP_NUM_THREADS") ? openmp : std::min(openmp, CgroupCpuLimit());
 }
 
+// What is left of the tasks that a thread begins with.
+struct alignas(64) Run {
+  std::atomic<int64_t> next;
+  int64_t end;
+};
+
 // Memory that outlives the call, so that the next one finds its pages mapped and its lines in
 // cache. Its size is bounded as scratch is: by the caches, not by the problem.
 class Arena {
@@ -90,17 +96,29 @@ void ParallelFor(const Work& work, Body body, const void* context) {
   const size_t page = Arena::kAlignment;
   const size_t piece =
       work.scratch_bytes == 0 ? 0 : (work.scratch_bytes + page - 1) / page * page + 64;
+  const size_t runs = (sizeof(Run) * threads + page - 1) / page * page;
   thread_local Arena arena;
-  std::byte* memory = arena.Reserve((piece * threads + page - 1) / page * page);
+  std::byte* const memory = arena.Reserve(runs + (piece * threads + page - 1) / page * page);
+  std::byte* const pieces = memory + runs;
 
   if (threads == 1) {
-    for (int64_t task = 0; task < work.tasks; ++task) body(context, task, Scratch(memory));
+    for (int64_t task = 0; task < work.tasks; ++task) body(context, task, Scratch(pieces, 0));
     return;
   }
   ExpectFork();
-#pragma omp parallel for num_threads(threads) schedule(dynamic)
-  for (int64_t task = 0; task < work.tasks; ++task) {
-    body(context, task, Scratch(memory + piece * omp_get_thread_num()));
+  Run* const run = reinterpret_cast<Run*>(memory);
+  for (int t = 0; t < threads; ++t) {
+    new (run + t) Run{{work.tasks * t / threads}, work.tasks * (t + 1) / threads};
+  }
+#pragma omp parallel num_threads(threads)
+  {
+    const int self = omp_get_thread_num();
+    for (int i = 0; i < threads; ++i) {
+      Run& from = run[(self + i) % threads];
+      for (int64_t task; (task = from.next.fetch_add(1, std::memory_order_relaxed)) < from.end;) {
+        body(context, task, Scratch(pieces + piece * self, self));
+      }
+    }
   }
 }
 

@@ -17,10 +17,14 @@ struct Work {
   size_t scratch_bytes;
 };
 
-// A run of scratch memory, handed out in 64-byte aligned pieces.
+// A run of scratch memory, handed out in 64-byte aligned pieces. It is its thread's own: what a
+// task leaves there the thread's next task of the same loop finds.
 class Scratch {
  public:
-  explicit Scratch(std::byte* memory) : next_(memory) {}
+  Scratch(std::byte* memory, int thread) : next_(memory), thread_(thread) {}
+
+  // Of the threads of this loop, from 0; less than ThreadsFor(total_ns).
+  int thread() const { return thread_; }
 
   template <class T>
   T* Take(int64_t count) {
@@ -37,6 +41,7 @@ class Scratch {
 
  private:
   std::byte* next_;
+  int thread_;
 };
 
 namespace detail {
@@ -48,7 +53,9 @@ void ParallelFor(const Work& work, Body body, const void* context);
 int ThreadsFor(double total_ns);
 
 // Calls body(task, scratch) for every task in [0, work.tasks), each exactly once, on up to
-// GetNumThreads() threads in no particular order. Scratch is allocated before the first task runs
+// GetNumThreads() threads. Each begins with a run of neighbouring tasks, the same in every call, so
+// that what one task or call leaves in a core's cache serves the next; who is done helps others.
+// Scratch is allocated before the first task runs
 // (std::bad_alloc) and comes uninitialised; body must not throw. Each output element must belong to
 // one task and no task may read what another writes, so results do not depend on the threads.
 template <class F>

@@ -3,17 +3,21 @@
 //
 // The two layouts are one algorithm with the operands swapped:
 //   lanes = output channels (NHWC, unless groups have very few)
-//           a = input pixels, read in place through one pointer per pixel and tap, a row of zeros
-//           standing for zero padding; b = filter, packed once per call
+//           a = inputs, read through one pointer per output and tap, in place, where a row of zeros
+//           stands for zero padding; or from a strip, where pixels have few channels or another
+//           type b = filters
 //   lanes = pixels (otherwise)
-//           a = filter, one row per output channel; b = input, packed as it is needed
+//           a = filters
+//           b = inputs from a strip of planes, in place for 1×1 filters
 // Both run the same chain of multiply-adds for an output, so they give the same bits.
 //
-//   task            a block of rows × a block of lanes, of one group of one image
-//     term block    as many terms as leave a panel in half of L1
-//       panel       NR lanes
-//         tile      the kernel: MR × NR sums in registers
+//   task            a rectangle of outputs × some filters of one group of one image
+//     term block    all terms, unless a block of filters would outgrow L2
+//       filters     a block of `width`, packed as [term][width]
+//         tile      the kernel: MR × NR sums in registers, then bias, activation and store
 #include <algorithm>
+#include <cmath>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/kernels.h"
@@ -27,53 +31,164 @@
 namespace lanewise {
 namespace {
 
-// A block of 96 pixels uses each panel 16 times (MR 6) once it is in L1; with 256 channels its sums
-// take 96 KB (float32), which leaves L2 room for the input and the panels.
-constexpr int64_t kPixelBlock = 96;
-constexpr int64_t kChannelBlock = 256;
+int64_t EnvInt(const char* n, int64_t d) {
+  const char* v = getenv(n);
+  return v ? atol(v) : d;
+}
+#define kPixelBlock EnvInt("LW_PB", 0)
+#define kChannelBlock EnvInt("LW_KB", 256)
+#define kTasksPer EnvInt("LW_TASKS", 4)
 // Bounds the table of row pointers to 48 KB.
 constexpr int64_t kMaxTaps = 64;
-// Fewer channels than this per tap are copied together rather than read through a pointer per tap:
-// the tile would load its MR pointers anew after every few terms.
-constexpr int64_t kMinDepthInPlace = 8;
+// Pixels of fewer channels than this are copied to strips, where the taps of a window row are one
+// run: the tile would load its MR pointers anew after every few terms.
+constexpr int64_t kMinDepthInPlace = 16;
 constexpr double kFlopsPerNs = 40;
+// For comparing ways to cut only.
+constexpr double kCoreFlopsPerNs = 150, kBytesPerNs = 10;
+
+// Where the outputs of one task are.
+template <class T>
+struct Place {
+  int64_t image, group;
+  Region region;
+  int64_t k_begin, k_end;  // filters of the group
+  Source<T> x;             // channel 0 of the group
+};
 
 // How the problem is cut. Sizes follow caches and threads; no sum's order depends on them.
 struct Plan {
   bool channel_lanes;
-  bool pack_rows;  // channel_lanes only: copy the input of each pixel instead of pointing at it
-  int64_t mr, nr, max_terms;
+  bool in_place;         // no strips
+  bool spread;           // of plane strips
+  int64_t segment_taps;  // taps whose terms are one run of a pixel strip
+  int64_t mr, nr;
+  int64_t width;  // filters of a block
   std::vector<TermBlock> blocks;
-  Split pixels, channels;  // channels of one group
+  Split rows, columns, filters;
+  bool keep_filters;     // packed, for the thread's next task
+  bool fetch;            // inputs come from beyond L2
+  bool kernel_finishes;  // full tiles, if they are equally spaced
   double total_ns;
+
+  // Elements of the strip for a block of terms.
+  int64_t Strip(const ConvShape& shape, const TermBlock& block) const {
+    if (in_place) return 0;
+    return channel_lanes
+               ? PixelStrip(shape, block, rows.longest(), columns.longest()).count()
+               : PlaneStrip(shape, block, rows.longest(), columns.longest(), spread, nr).count();
+  }
+  int64_t pieces() const { return rows.count * columns.count * filters.count; }
+  int64_t Segments(const TermBlock& block) const { return block.taps() / segment_taps; }
+  int64_t Depth(const TermBlock& block) const { return block.depth() * segment_taps; }
+  template <class F>
+  int64_t Most(const F& of_block) const {
+    int64_t most = 0;
+    for (const TermBlock& block : blocks) most = std::max<int64_t>(most, of_block(block));
+    return most;
+  }
 };
 
-// Enough tasks for the threads, with the fewest bytes moved: each piece of the pixels reads the
-// whole filter, each piece of the channels the whole image.
+// A 1×1 convolution of every pixel, whose pixels are equally spaced throughout the image, is one of
+// a single row; and throughout the batch, too, one of a single image.
+template <class T>
+ConvProblem<T> Flattened(const ConvProblem<T>& problem) {
+  const ConvShape& shape = problem.shape;
+  const auto whole = [](const WindowAxis& axis) {
+    return axis.window == 1 && axis.stride == 1 && axis.before == 0 && axis.out == axis.in;
+  };
+  const auto flat = [&](const ImageStrides& strides) {
+    return strides.h == shape.w.in * strides.w;
+  };
+  if (!whole(shape.h) || !whole(shape.w) || !flat(problem.x_strides) ||
+      !flat(problem.out_strides)) {
+    return problem;
+  }
+  ConvProblem<T> row = problem;
+  int64_t pixels = shape.pixels();
+  if (problem.banks == 1 && problem.bias_stride == 0 &&
+      problem.x_strides.n == pixels * problem.x_strides.w &&
+      problem.out_strides.n == pixels * problem.out_strides.w) {
+    pixels *= problem.batch;
+    row.batch = 1;
+  }
+  row.shape.h = {1, 1, 1, 1, 0, 0, 1};
+  row.shape.w = {pixels, 1, 1, 1, 0, 0, pixels};
+  row.rows = Border(PadMode::kConstant, 1);
+  row.columns = Border(PadMode::kConstant, pixels);
+  return row;
+}
+
+// Whether the taps of every window row are one run of memory, none of it in the padding.
+template <class T>
+bool RowsAreRuns(const ConvProblem<T>& problem) {
+  const WindowAxis& w = problem.shape.w;
+  return w.dilation == 1 && problem.x_strides.w == problem.shape.group_c && w.before == 0 &&
+         w.First(w.out - 1) + w.window <= w.in;
+}
+
+template <class T>
+bool InPlace(const ConvProblem<T>& problem, bool channel_lanes, int64_t nr) {
+  const ConvShape& shape = problem.shape;
+  if (!problem.x.native()) return false;
+  if (channel_lanes) {
+    return (problem.x_strides.c == 1 || shape.group_c == 1) &&
+           (shape.group_c >= kMinDepthInPlace || shape.w.window == 1 || shape.w.dilation != 1 ||
+            RowsAreRuns(problem));
+  }
+  return shape.taps() == 1 && shape.h.out == 1 && shape.w.stride == 1 && shape.w.before == 0 &&
+         shape.w.out == shape.w.in && problem.x_strides.w == 1 && shape.w.in >= nr;
+}
+
+template <class T>
+bool KernelFinishes(const ConvProblem<T>& problem, bool channel_lanes) {
+  const ImageStrides& strides = problem.out_strides;
+  return std::is_floating_point_v<T> && problem.out.native() &&
+         (channel_lanes ? strides.c : strides.w) == 1 && problem.activation <= Activation::kRelu;
+}
+
+// Cuts pixels and filters into tasks for the threads, by an estimate of each way's time: that of
+// the thread with the most to do, and what it moves, the filters that it packs and the pixels that
+// it reads, again for every piece of the filters unless they stay in L2.
 template <class T>
 void CutForThreads(const ConvProblem<T>& problem, Plan& plan) {
   const ConvShape& shape = problem.shape;
   const int64_t threads = ThreadsFor(plan.total_ns);
-  const int64_t wanted =
-      threads == 1 ? 1 : CeilDiv(8 * threads, std::max<int64_t>(1, problem.batch * shape.groups));
-  const double filter = double(shape.terms()) * double(shape.group_k);
-  const double image = double(shape.h.in) * double(shape.w.in) * double(shape.group_c);
-  const int64_t most_pixel_pieces = CeilDiv(plan.pixels.total, plan.pixels.unit);
-  const Split at_most_pixels = plan.pixels, at_most_channels = plan.channels;
+  if (threads == 1) return;
+  const double size = sizeof(T), images = double(problem.batch);
+  const double filters = size * double(shape.terms()) * double(shape.group_k);
+  const double image = size * double(shape.h.in * shape.w.in) * double(shape.group_c);
+  const double per_bank = images / double(problem.banks);
+  const bool by_rows = shape.h.out > 1;
+  const Plan whole = plan;
+  const int64_t wanted = kTasksPer * threads;
+  const int64_t fewest = by_rows ? whole.rows.count : whole.columns.count;
+  const int64_t most = std::min(by_rows ? shape.h.out : CeilDiv(shape.w.out, whole.columns.unit),
+                                std::max(wanted, fewest));
   double least = 0;
-  for (int64_t pieces = at_most_pixels.count;
-       pieces <= std::min(most_pixel_pieces, std::max(wanted, at_most_pixels.count)); ++pieces) {
-    const Split channels(shape.group_k, at_most_channels.unit, at_most_channels.longest(),
-                         CeilDiv(wanted, pieces));
-    const double moved = double(pieces) * filter + double(channels.count) * image;
-    if (channels.count * pieces < std::min(wanted, most_pixel_pieces) &&
-        pieces != most_pixel_pieces) {
-      continue;
-    }
-    if (least == 0 || moved < least) {
-      least = moved;
-      plan.pixels = Split(shape.pixels(), plan.pixels.unit, at_most_pixels.longest(), pieces);
-      plan.channels = channels;
+  for (int64_t n = fewest; n <= most; ++n) {
+    Plan cut = whole;
+    (by_rows ? cut.rows : cut.columns).count = n;
+    const int64_t pieces = cut.rows.count * cut.columns.count;
+    const int64_t shared = pieces * problem.batch * shape.groups;
+    for (const int64_t at_least : {int64_t{1}, threads, CeilDiv(wanted, shared)}) {
+      cut.filters = Split(shape.group_k, plan.width, whole.filters.longest(), at_least);
+      const double tasks = double(shared * cut.filters.count);
+      const double longest = double(cut.rows.longest() * cut.columns.longest()) *
+                             double(cut.filters.longest()) /
+                             (double(shape.pixels()) * double(shape.group_k));
+      const double run = std::ceil(tasks / double(threads));  // tasks of one thread
+      const double compute =
+          run * longest * problem.flops() / (images * double(shape.groups)) / kCoreFlopsPerNs;
+      const double uses = double(pieces) * per_bank;  // of a piece of the filters
+      const double packed = std::ceil(run / uses) * filters / double(cut.filters.count);
+      const double seen = std::min(run, uses) * image / double(pieces);
+      const double read = seen < double(Caches().l2) / 2 ? seen : run * image / double(pieces);
+      const double ns = compute + (packed + read) / kBytesPerNs;
+      if (least == 0 || ns < least) {
+        least = ns;
+        plan = cut;
+      }
     }
   }
 }
@@ -81,254 +196,489 @@ void CutForThreads(const ConvProblem<T>& problem, Plan& plan) {
 template <class T>
 Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels) {
   const ConvShape& shape = problem.shape;
-  const int64_t mr = kernels.mr, nr = kernels.nr;
+  const int64_t mr = kernels.mr, nr = kernels.nr, size = sizeof(T), l2 = Caches().l2;
   // Groups of few output channels would leave most lanes of a vector idle: 3×3 with 128 channels at
   // 56² in 32 groups takes 2.0 ms with lanes = pixels instead of 3.3.
   const bool channel_lanes = problem.out_strides.c == 1 && shape.group_k > nr / 4;
-  const bool in_place =
-      problem.x.native() && problem.x_strides.c == 1 && shape.group_c >= kMinDepthInPlace;
-  const bool pack_rows = channel_lanes && !in_place;
-  const int64_t max_terms = Caches().l1 / 2 / (nr * sizeof(T));
+  const int64_t max_terms = EnvInt("LW_MT", l2 / 4 / (nr * size)), max_strip = l2 / 2 / size;
+  const int64_t row_terms = shape.w.window * shape.group_c;
+  const int64_t pixel_bytes = shape.group_c * shape.h.stride * shape.w.stride * size;
+  const bool large = shape.terms() * shape.group_k * size > l2 / 4;
+  const int64_t most_pixels =
+      kPixelBlock ? kPixelBlock
+                  : std::clamp<int64_t>(l2 / 2 / std::max<int64_t>(1, pixel_bytes), 96,
+                                        large           ? 1024
+                                        : channel_lanes ? 96
+                                                        : 512);
   Plan plan{channel_lanes,
-            pack_rows,
+            InPlace(problem, channel_lanes, nr),
+            false,
+            1,
             mr,
             nr,
-            max_terms,
-            TermBlocks(shape, max_terms, pack_rows ? max_terms : kMaxTaps),
-            Split(shape.pixels(), channel_lanes ? mr : nr, kPixelBlock),
-            Split(shape.group_k, channel_lanes ? nr : mr, kChannelBlock),
+            channel_lanes ? nr : mr,
+            {},
+            Split(shape.h.out, 1, 1),
+            Split(shape.w.out, channel_lanes ? mr : nr, most_pixels),
+            Split(shape.group_k, 1, 1),
+            false,
+            false,
+            KernelFinishes(problem, channel_lanes),
             problem.flops() / kFlopsPerNs};
+  const bool runs = channel_lanes && shape.w.dilation == 1 && row_terms > 0 &&
+                    (!plan.in_place || RowsAreRuns(problem));
+  const auto cut_terms = [&](int64_t most, int64_t most_taps) {
+    plan.segment_taps = runs && row_terms <= most && most_taps > 1 ? shape.w.window : 1;
+    plan.blocks = TermBlocks(shape, most, most_taps * plan.segment_taps, plan.segment_taps);
+    // Lanes of one row run on into the next: with a few columns more in between, or none where the
+    // sums are the same for every block of terms, or copies cost less than those columns.
+    plan.spread =
+        plan.blocks.size() > 1 ||
+        (shape.w.window - 1) * shape.w.dilation * shape.group_k > 8 * shape.w.stride * shape.w.out;
+  };
+  const auto longest_strip = [&] {
+    return plan.Most([&](const TermBlock& block) { return plan.Strip(shape, block); });
+  };
+  cut_terms(max_terms, kMaxTaps);
+  plan.rows = Split(shape.h.out, 1, std::max<int64_t>(1, most_pixels / plan.columns.longest()));
+  // Filters that a thread keeps, and the results of a task, take at most half and a quarter of L2.
+  const int64_t filters_in_l2 = l2 / 2 / size / std::max<int64_t>(1, shape.terms());
+  const int64_t results = l2 / 4 / size / (plan.rows.longest() * plan.columns.longest());
+  plan.filters =
+      Split(shape.group_k, plan.width,
+            std::max(plan.width, std::min(filters_in_l2, results) / plan.width * plan.width));
+  while (longest_strip() > max_strip && plan.rows.longest() > 1) {
+    plan.rows = Split(shape.h.out, 1, plan.rows.longest() / 2);
+  }
   CutForThreads(problem, plan);
+  plan.fetch = plan.in_place && plan.rows.count * plan.columns.count > 1;
+  const bool used_once =
+      plan.rows.count * plan.columns.count == 1 && problem.banks == problem.batch;
+  plan.keep_filters = !used_once && plan.filters.longest() <= filters_in_l2;
+  if (used_once && channel_lanes && shape.pixels() <= 8 * mr) {
+    cut_terms(std::min<int64_t>(max_terms, Caches().l1 / (plan.width * size)), kMaxTaps);
+  }
+  if (longest_strip() > max_strip) {
+    const int64_t per_channel = plan.Strip(shape, {0, 1, 0, 1});
+    cut_terms(std::max<int64_t>(1, max_strip / per_channel), 1);
+  }
   return plan;
 }
 
-// The filters as the plan wants them, in the caller's memory or packed.
+// Lanes = output channels. The outputs of a region, in the order of their rows, are the kernel's
+// rows.
 template <class T>
-struct Filters {
-  PackedFilters<T> packed;
-  const T* data;
-  int64_t bank, group, row;  // distances; `row` for lanes = pixels only
-
-  Filters(const ConvProblem<T>& problem, const Plan& plan, const ConvKernels<T>& kernels) {
-    const ConvShape& shape = problem.shape;
-    row = shape.terms();
-    if (plan.channel_lanes) {
-      packed = GetFilters(problem, FilterForm::kPanels, kernels, plan.nr,
-                          [&] { return PackFilterPanels(problem, plan.nr); });
-      group = CeilDiv(shape.group_k, plan.nr) * plan.nr * shape.terms();
-    } else if (HasFilterRows(problem)) {
-      data = problem.filter.InPlace();
-      bank = problem.filter_strides.n;
-      group = problem.filter_strides.g;
-      row = problem.filter_strides.k;
-      return;
-    } else {
-      packed = GetFilters(problem, FilterForm::kRows, kernels, 0,
-                          [&] { return PackFilterRows(problem); });
-      group = shape.group_k * row;
-    }
-    data = packed.get();
-    bank = shape.groups * group;
-  }
-};
-
-// One task, in one thread's scratch.
-template <class T>
-class Task {
+class ChannelLanes {
  public:
-  Task(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const Plan& plan,
-       const Filters<T>& filters, Scratch scratch)
-      : kernels_(kernels), problem_(problem), plan_(plan), filters_(filters) {
-    const int64_t pixels = plan.pixels.longest(), channels = plan.channels.longest();
-    sums_ = scratch.Take<T>(pixels * channels);
-    pixels_ = scratch.Take<Pixel>(pixels);
-    row_pointers_ = scratch.Take<const T*>(PointerCount(plan));
-    input_ = scratch.Take<T>(InputCount(plan));
-    zeros_ = scratch.Take<T>(plan.max_terms);
-    std::fill_n(zeros_, plan.max_terms, T(0));
+  ChannelLanes(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const Plan& plan,
+               Scratch& scratch)
+      : kernels_(kernels), problem_(problem), plan_(plan) {
+    pointers_ = scratch.Take<const T*>(Pointers(plan));
+    border_ = scratch.Take<T>(Zeros(plan));
+    std::fill_n(border_, Zeros(plan), T(0));
+    strip_ = scratch.Take<T>(Strip(problem, plan));
+  }
+  static size_t Bytes(const ConvProblem<T>& problem, const Plan& plan) {
+    return Scratch::Bytes<const T*>(Pointers(plan)) + Scratch::Bytes<T>(Zeros(plan)) +
+           Scratch::Bytes<T>(Strip(problem, plan));
   }
 
-  static size_t ScratchBytes(const Plan& plan) {
-    const int64_t pixels = plan.pixels.longest(), channels = plan.channels.longest();
-    return Scratch::Bytes<T>(pixels * channels) + Scratch::Bytes<Pixel>(pixels) +
-           Scratch::Bytes<const T*>(PointerCount(plan)) + Scratch::Bytes<T>(InputCount(plan)) +
-           Scratch::Bytes<T>(plan.max_terms);
+  static int64_t MostTiles(const ConvProblem<T>&, const Plan& plan) {
+    return CeilDiv(plan.rows.longest() * plan.columns.longest(), plan.mr);
   }
 
-  void Run(int64_t image, int64_t group, int64_t pixel_piece, int64_t channel_piece) {
-    const ConvShape& shape = problem_.shape;
-    image_ = image;
-    group_ = group;
-    pixel_begin_ = plan_.pixels.begin(pixel_piece);
-    pixel_count_ = plan_.pixels.end(pixel_piece) - pixel_begin_;
-    channel_begin_ = plan_.channels.begin(channel_piece);
-    channel_count_ = plan_.channels.end(channel_piece) - channel_begin_;
-    x_ = problem_.x + (image * problem_.x_strides.n + group * shape.group_c * problem_.x_strides.c);
-    filter_ = filters_.data + problem_.bank(image) * filters_.bank + group * filters_.group;
-    FillPixels(shape, pixel_begin_, pixel_begin_ + pixel_count_, pixels_);
+  void Start(const Place<T>& place) {
+    place_ = &place;
+    outputs_ = place.region.rows * place.region.columns;
+    tile_ = CeilDiv(outputs_, CeilDiv(outputs_, plan_.mr));
+  }
+  int64_t tiles() const { return CeilDiv(outputs_, tile_); }
 
-    int64_t first_term = 0;
-    for (const TermBlock& block : plan_.blocks) {
-      if (plan_.channel_lanes) {
-        AccumulateChannelLanes(block, first_term);
-      } else {
-        AccumulatePixelLanes(block, first_term);
-      }
-      first_term += block.terms();
+  void Prepare(const TermBlock& block) {
+    block_ = &block;
+    if (plan_.in_place) {
+      PointAtImage(block);
+    } else {
+      PointAtStrip(block);
     }
-    Finish();
+  }
+
+  // The kernel's results, if it can store them: n lanes of rows that are equally spaced in `out`.
+  ConvResults<T> Results(int64_t tile, int64_t count, const T* bias, const Sink<T>& out) const {
+    const ImageStrides& strides = problem_.out_strides;
+    const Region& region = place_->region;
+    const int64_t begin = tile * tile_, end = std::min(outputs_, begin + tile_);
+    const int64_t row = begin / region.columns, column = begin % region.columns;
+    const bool spaced =
+        strides.h == region.columns * strides.w || column + end - begin <= region.columns;
+    const bool full = count == plan_.nr || count == plan_.nr / 2;
+    if (!spaced || !full) return {};
+    return {out.InPlace() + (row * strides.h + column * strides.w), strides.w, bias, false};
+  }
+
+  // `filters` are `count` of the block.
+  void Accumulate(int64_t tile, const T* filters, int64_t count, bool first, bool fetch, T* sums,
+                  const ConvResults<T>* results) {
+    kernels_.accumulate(pointers_ + tile * tile_, outputs_,
+                        std::min(tile_, outputs_ - tile * tile_), plan_.Segments(*block_),
+                        plan_.Depth(*block_), filters, count <= plan_.nr / 2, first,
+                        fetch && plan_.fetch, sums, results);
+  }
+
+  // `out` and `bias` are those of the first of the filters.
+  void Finish(int64_t tile, int64_t filters, T* sums, const T* bias, const Sink<T>& out) {
+    const ImageStrides& strides = problem_.out_strides;
+    const Region& region = place_->region;
+    const bool flat = strides.h == region.columns * strides.w;
+    const int64_t end = std::min(outputs_, (tile + 1) * tile_);
+    for (int64_t i = tile * tile_, n = 0; i < end; i += n, sums += n * plan_.nr) {
+      const int64_t row = i / region.columns, column = i % region.columns;
+      n = flat ? end - i : std::min(end - i, region.columns - column);
+      Epilogue<T>{kernels_, problem_}.PerLane(sums, plan_.nr, n, filters, bias,
+                                              out + (row * strides.h + column * strides.w),
+                                              strides.w, strides.c);
+    }
   }
 
  private:
-  static int64_t PointerCount(const Plan& plan) {
-    int64_t most_taps = 1;
-    for (const TermBlock& block : plan.blocks) most_taps = std::max(most_taps, block.taps());
-    const int64_t pixels = plan.pixels.longest();
-    return !plan.channel_lanes ? plan.channels.longest()
-           : plan.pack_rows    ? pixels
-                               : pixels * most_taps;
+  static int64_t Segments(const Plan& plan) {
+    return plan.Most([&](const TermBlock& block) { return plan.Segments(block); });
   }
-  static int64_t InputCount(const Plan& plan) {
-    const bool packs = !plan.channel_lanes || plan.pack_rows;
-    return packs ? plan.pixels.longest() * plan.max_terms : 0;
+  static int64_t Pointers(const Plan& plan) {
+    return Segments(plan) * plan.rows.longest() * plan.columns.longest();
   }
-  int64_t Rows() const { return plan_.channel_lanes ? pixel_count_ : channel_count_; }
-  int64_t Lanes() const { return plan_.channel_lanes ? channel_count_ : pixel_count_; }
-  T* PanelSums(int64_t panel) const { return sums_ + panel * Rows() * plan_.nr; }
-
-  void AccumulateChannelLanes(const TermBlock& block, int64_t first_term) {
-    const int64_t terms = problem_.shape.terms(), nr = plan_.nr;
-    const T* panels = filter_ + (channel_begin_ / nr * terms + first_term) * nr;
-    if (plan_.pack_rows) {
-      for (int64_t i = 0; i < pixel_count_; ++i) {
-        T* row = input_ + i * plan_.max_terms;
-        PackPixelRow(problem_, x_, pixels_[i], block, row);
-        row_pointers_[i] = row;
-      }
-      AccumulateTiles(1, block.terms(), pixel_count_, panels, terms * nr, first_term == 0);
-    } else {
-      PointAtPixels(block);
-      AccumulateTiles(block.taps(), block.depth(), pixel_count_, panels, terms * nr,
-                      first_term == 0);
-    }
+  static int64_t Zeros(const Plan& plan) {
+    return plan.in_place ? plan.Most([&](const TermBlock& block) { return plan.Depth(block); }) : 0;
+  }
+  static int64_t Strip(const ConvProblem<T>& problem, const Plan& plan) {
+    return plan.Most([&](const TermBlock& block) { return plan.Strip(problem.shape, block); });
   }
 
-  void AccumulatePixelLanes(const TermBlock& block, int64_t first_term) {
-    const int64_t nr = plan_.nr, panel_size = plan_.max_terms * nr;
-    for (int64_t p = 0; p < pixel_count_; p += nr) {
-      PackPixelPanel(problem_, x_, pixels_ + p, std::min(nr, pixel_count_ - p), block, nr,
-                     input_ + p / nr * panel_size);
-    }
-    for (int64_t i = 0; i < channel_count_; ++i) {
-      row_pointers_[i] = filter_ + (channel_begin_ + i) * filters_.row + first_term;
-    }
-    AccumulateTiles(1, block.terms(), channel_count_, input_, panel_size, first_term == 0);
-  }
-
-  // row_pointers_[tap of the block][pixel]
-  void PointAtPixels(const TermBlock& block) {
+  void PointAtImage(const TermBlock& block) {
+    const Region& region = place_->region;
     const WindowAxis &h = problem_.shape.h, &w = problem_.shape.w;
     const ImageStrides& strides = problem_.x_strides;
-    const T* const x = x_.InPlace() + block.c_begin;
-    const T** pointer = row_pointers_;
-    for (int64_t tap = block.tap_begin; tap < block.tap_end; ++tap) {
-      const int64_t dh = tap / w.window * h.dilation, dw = tap % w.window * w.dilation;
-      for (int64_t i = 0; i < pixel_count_; ++i) {
-        const int64_t ih = problem_.rows(pixels_[i].ih + dh);
-        const int64_t iw = problem_.columns(pixels_[i].iw + dw);
-        const bool zeros = ih == Border::kNone || iw == Border::kNone;
-        *pointer++ = zeros ? zeros_ : x + ih * strides.h + iw * strides.w;
+    const T* const x = place_->x.InPlace() + block.c_begin * strides.c;
+    const int64_t step = w.stride * strides.w;
+    const T** pointer = pointers_;
+    for (int64_t tap = block.tap_begin; tap < block.tap_end; tap += plan_.segment_taps) {
+      const int64_t first = w.Input(region.ow, tap % w.window);
+      for (int64_t i = 0; i < region.rows; ++i) {
+        const int64_t ih = problem_.rows(h.Input(region.oh + i, tap / w.window));
+        if (ih == Border::kNone) {
+          pointer = std::fill_n(pointer, region.columns, border_);
+          continue;
+        }
+        const T* const row = x + ih * strides.h;
+        const auto at_border = [&](int64_t iw) {
+          const int64_t column = problem_.columns(iw);
+          return column == Border::kNone ? border_ : row + column * strides.w;
+        };
+        int64_t j = 0, iw = first;
+        for (; j < region.columns && iw < 0; ++j, iw += w.stride) *pointer++ = at_border(iw);
+        const T* at = row + iw * strides.w;
+        for (; j < region.columns && iw < w.in; ++j, iw += w.stride, at += step) *pointer++ = at;
+        for (; j < region.columns; ++j, iw += w.stride) *pointer++ = at_border(iw);
       }
     }
   }
 
-  void AccumulateTiles(int64_t segments, int64_t depth, int64_t row_stride, const T* panels,
-                       int64_t panel_size, bool first) {
-    const int64_t nr = plan_.nr, rows = Rows();
-    for (int64_t lane = 0; lane < Lanes(); lane += nr) {
-      T* sums = PanelSums(lane / nr);
-      const bool half = Lanes() - lane <= nr / 2;
-      for (int64_t i = 0; i < rows; i += plan_.mr) {
-        kernels_.accumulate(row_pointers_ + i, row_stride, std::min(plan_.mr, rows - i), segments,
-                            depth, panels + lane / nr * panel_size, half, first, sums + i * nr);
+  void PointAtStrip(const TermBlock& block) {
+    const Region& region = place_->region;
+    const PixelStrip strip(problem_.shape, block, region.rows, region.columns);
+    strip.Fill(kernels_, problem_, place_->x, region, strip_);
+    const int64_t step = problem_.shape.w.stride * block.depth();
+    const T** pointer = pointers_;
+    for (int64_t tap = block.tap_begin; tap < block.tap_end; tap += plan_.segment_taps) {
+      for (int64_t i = 0; i < region.rows; ++i) {
+        const T* at = strip_ + strip.Offset(tap, i, 0);
+        for (int64_t j = 0; j < region.columns; ++j, at += step) *pointer++ = at;
       }
-    }
-  }
-
-  // Bias, activation and store, for runs of pixels that are equally spaced in the output.
-  void Finish() {
-    const WindowAxis& w = problem_.shape.w;
-    const ImageStrides& strides = problem_.out_strides;
-    const bool flat = strides.h == w.out * strides.w;
-    const int64_t channel = group_ * problem_.shape.group_k + channel_begin_;
-    const Sink<T> out = problem_.out + (image_ * strides.n + channel * strides.c);
-    const T* bias = problem_.bias + image_ * problem_.bias_stride + channel;
-    for (int64_t i = 0; i < pixel_count_;) {
-      const Pixel& pixel = pixels_[i];
-      const int64_t left = pixel_count_ - i, n = flat ? left : std::min(left, w.out - pixel.ow);
-      const Sink<T> to = out + (pixel.oh * strides.h + pixel.ow * strides.w);
-      if (plan_.channel_lanes) {
-        FinishChannelLanes(i, n, bias, to);
-      } else {
-        FinishPixelLanes(i, n, bias, to);
-      }
-      i += n;
-    }
-  }
-
-  void FinishChannelLanes(int64_t first, int64_t count, const T* bias, const Sink<T>& out) {
-    const ImageStrides& strides = problem_.out_strides;
-    const int64_t nr = plan_.nr;
-    for (int64_t lane = 0; lane < channel_count_; lane += nr) {
-      Epilogue<T>{kernels_, problem_}.PerLane(PanelSums(lane / nr) + first * nr, nr, count,
-                                              std::min(nr, channel_count_ - lane), bias + lane,
-                                              out + lane * strides.c, strides.w, strides.c);
-    }
-  }
-
-  void FinishPixelLanes(int64_t first, int64_t count, const T* bias, const Sink<T>& out) {
-    const ImageStrides& strides = problem_.out_strides;
-    const int64_t nr = plan_.nr;
-    for (int64_t i = first, n = 0; i < first + count; i += n) {
-      n = std::min(nr - i % nr, first + count - i);
-      Epilogue<T>{kernels_, problem_}.PerRow(PanelSums(i / nr) + i % nr, nr, channel_count_, n,
-                                             bias, out + (i - first) * strides.w, strides.c,
-                                             strides.w);
     }
   }
 
   const ConvKernels<T>& kernels_;
   const ConvProblem<T>& problem_;
   const Plan& plan_;
-  const Filters<T>& filters_;
-  const T* filter_ = nullptr;  // of the group: panels (channel lanes) or rows (pixel lanes)
-  Source<T> x_;                // channel 0 of the group
-  int64_t image_ = 0, group_ = 0;
-  int64_t pixel_begin_ = 0, pixel_count_ = 0, channel_begin_ = 0, channel_count_ = 0;
-  // Scratch.
-  T* sums_;                 // [panel][row][NR]
-  Pixel* pixels_;           // of the block
-  const T** row_pointers_;  // [segment][row]
-  T* input_;                // packed pixels: rows or panels
-  T* zeros_;                // stands for pixels of the padding
+  const Place<T>* place_ = nullptr;
+  int64_t outputs_ = 0, tile_ = 1;  // of the region, and of a tile
+  const TermBlock* block_ = nullptr;
+  const T** pointers_;  // [segment][output]
+  T* border_;           // zeros, which stand for pixels of the padding
+  T* strip_;
 };
+
+// Lanes = pixels. The outputs of a region, numbered with gaps as in PlaneStrip, are the lanes.
+template <class T>
+class PixelLanes {
+ public:
+  PixelLanes(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const Plan& plan,
+             Scratch& scratch)
+      : kernels_(kernels), problem_(problem), plan_(plan) {
+    offsets_ = scratch.Take<int64_t>(Taps(plan));
+    panels_ = scratch.Take<const T*>(Taps(plan));
+    strip_ = scratch.Take<T>(Strip(problem, plan));
+  }
+  static size_t Bytes(const ConvProblem<T>& problem, const Plan& plan) {
+    return Scratch::Bytes<int64_t>(Taps(plan)) + Scratch::Bytes<const T*>(Taps(plan)) +
+           Scratch::Bytes<T>(Strip(problem, plan));
+  }
+
+  static int64_t MostTiles(const ConvProblem<T>& problem, const Plan& plan) {
+    const int64_t rows = plan.rows.longest(), columns = plan.columns.longest();
+    return CeilDiv(rows * Pitch(problem, plan, rows, columns), plan.nr);
+  }
+
+  void Start(const Place<T>& place) {
+    place_ = &place;
+    const Region& region = place.region;
+    pitch_ = Pitch(problem_, plan_, region.rows, region.columns);
+    outputs_ = (region.rows - 1) * pitch_ + region.columns;
+  }
+  int64_t tiles() const { return CeilDiv(outputs_, plan_.nr); }
+
+  void Prepare(const TermBlock& block) {
+    const Region& region = place_->region;
+    block_ = &block;
+    if (plan_.in_place) {
+      x_ = place_->x.InPlace() + block.c_begin * problem_.x_strides.c + region.ow;
+      offsets_[0] = 0;
+      plane_ = problem_.x_strides.c;
+      // Past the image there may be nothing to read.
+      limit_ = problem_.shape.w.in - region.ow;
+      return;
+    }
+    const PlaneStrip strip(problem_.shape, block, region.rows, region.columns, plan_.spread,
+                           plan_.nr);
+    strip.Fill(kernels_, problem_, place_->x, region, strip_);
+    strip.Offsets(offsets_);
+    plane_ = strip.plane();
+    x_ = strip_;
+    limit_ = RoundUp(outputs_, plan_.nr);
+  }
+
+  ConvResults<T> Results(int64_t tile, int64_t, const T* bias, const Sink<T>& out) const {
+    const ImageStrides& strides = problem_.out_strides;
+    const Region& region = place_->region;
+    const int64_t begin = tile * plan_.nr, n = std::min(outputs_ - begin, plan_.nr);
+    const int64_t row = begin / pitch_, column = begin % pitch_;
+    const bool contiguous =
+        (pitch_ == region.columns && strides.h == region.columns) || column + n <= region.columns;
+    const bool full = n == plan_.nr || n == plan_.nr / 2;
+    if (!contiguous || !full || FirstLane(tile) != begin) return {};
+    return {out.InPlace() + (row * strides.h + column), strides.c, bias, false};
+  }
+
+  void Accumulate(int64_t tile, const T* filters, int64_t count, bool first, bool, T* sums,
+                  const ConvResults<T>* results) {
+    const int64_t lane = FirstLane(tile), taps = block_->taps();
+    for (int64_t t = 0; t < taps; ++t) panels_[t] = x_ + offsets_[t] + lane;
+    kernels_.accumulate_packed(filters, count, panels_, plane_, taps, block_->depth(), Half(tile),
+                               first, sums, results);
+  }
+
+  void Finish(int64_t tile, int64_t filters, T* sums, const T* bias, const Sink<T>& out) {
+    const ImageStrides& strides = problem_.out_strides;
+    const Region& region = place_->region;
+    const bool flat = pitch_ == region.columns && strides.h == region.columns * strides.w;
+    const int64_t end = std::min(outputs_, (tile + 1) * plan_.nr), lane = FirstLane(tile);
+    for (int64_t i = tile * plan_.nr, n = 0; i < end; i += n) {
+      const int64_t row = i / pitch_, column = i % pitch_;
+      n = flat ? end - i : std::min(end - i, pitch_ - column);
+      const int64_t used = flat ? n : std::min(n, region.columns - column);
+      if (used <= 0) continue;
+      Epilogue<T>{kernels_, problem_}.PerRow(sums + (i - lane), plan_.nr, filters, used, bias,
+                                             out + (row * strides.h + column * strides.w),
+                                             strides.c, strides.w);
+    }
+  }
+
+ private:
+  static int64_t Taps(const Plan& plan) {
+    return plan.Most([](const TermBlock& block) { return block.taps(); });
+  }
+  static int64_t Strip(const ConvProblem<T>& problem, const Plan& plan) {
+    return plan.Most([&](const TermBlock& block) { return plan.Strip(problem.shape, block); });
+  }
+  bool Half(int64_t tile) const { return outputs_ - tile * plan_.nr <= plan_.nr / 2; }
+  static int64_t Pitch(const ConvProblem<T>& problem, const Plan& plan, int64_t rows,
+                       int64_t columns) {
+    if (plan.in_place) return columns;
+    return PlaneStrip(problem.shape, plan.blocks[0], rows, columns, plan.spread, plan.nr).pitch();
+  }
+  // Of those the kernel reads: the last tile begins earlier where memory ends.
+  int64_t FirstLane(int64_t tile) const {
+    return std::min(tile * plan_.nr, limit_ - (Half(tile) ? plan_.nr / 2 : plan_.nr));
+  }
+
+  const ConvKernels<T>& kernels_;
+  const ConvProblem<T>& problem_;
+  const Plan& plan_;
+  const Place<T>* place_ = nullptr;
+  int64_t outputs_ = 0, pitch_ = 0, limit_ = 0;
+  const TermBlock* block_ = nullptr;
+  int64_t* offsets_;  // [tap]
+  const T** panels_;  // [tap]
+  int64_t plane_ = 0;
+  T* strip_;
+  const T* x_ = nullptr;  // output 0 under tap 0
+};
+
+// The piece of the filters that a thread's scratch holds, packed.
+struct alignas(64) Held {
+  int64_t piece = -1;
+};
+
+// One task, in one thread's scratch.
+template <class T, class Lanes>
+class Task {
+ public:
+  // `kept` are all filters packed, or null.
+  Task(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const Plan& plan,
+       const T* kept, Scratch scratch)
+      : kernels_(kernels),
+        problem_(problem),
+        plan_(plan),
+        kept_(kept),
+        packed_(scratch.Take<T>(Packed(problem, plan))),
+        sums_(scratch.Take<T>(Sums(problem, plan))),
+        lanes_(kernels, problem, plan, scratch) {}
+
+  static size_t ScratchBytes(const ConvProblem<T>& problem, const Plan& plan) {
+    return Scratch::Bytes<T>(Packed(problem, plan)) + Scratch::Bytes<T>(Sums(problem, plan)) +
+           Lanes::Bytes(problem, plan);
+  }
+
+  // `filters` numbers the pieces of all filters, `pixels` those of an image.
+  void Run(int64_t image, int64_t filters, int64_t pixels, Held& held) {
+    const ConvShape& shape = problem_.shape;
+    const int64_t f = filters % plan_.filters.count;
+    const int64_t group = filters / plan_.filters.count % shape.groups;
+    const int64_t row = pixels / plan_.columns.count, column = pixels % plan_.columns.count;
+    const Place<T> place{
+        image,
+        group,
+        {plan_.rows.begin(row), plan_.columns.begin(column),
+         plan_.rows.end(row) - plan_.rows.begin(row),
+         plan_.columns.end(column) - plan_.columns.begin(column)},
+        plan_.filters.begin(f),
+        plan_.filters.end(f),
+        problem_.x + (image * problem_.x_strides.n + group * shape.group_c * problem_.x_strides.c)};
+    const bool pack = kept_ == nullptr && (!plan_.keep_filters || held.piece != filters);
+    held.piece = filters;
+    lanes_.Start(place);
+    const int64_t first_block =
+        (problem_.bank(image) * shape.groups + group) * CeilDiv(shape.group_k, plan_.width);
+    int64_t first_term = 0;
+    for (size_t b = 0; b < plan_.blocks.size(); ++b) {
+      const TermBlock& block = plan_.blocks[b];
+      const bool last = b + 1 == plan_.blocks.size();
+      lanes_.Prepare(block);
+      for (int64_t k = place.k_begin; k < place.k_end; k += plan_.width) {
+        T* const packed = packed_ + (plan_.keep_filters ? (k - place.k_begin) * shape.terms() +
+                                                              first_term * plan_.width
+                                                        : 0);
+        const T* const kept = kept_ +
+                              (first_block + k / plan_.width) * shape.terms() * plan_.width +
+                              first_term * plan_.width;
+        if (pack) {
+          PackFilterBlock(kernels_, problem_, problem_.bank(image), group, k, plan_.width, block,
+                          packed);
+        }
+        RunTiles(place, k, std::min(plan_.width, place.k_end - k), kept_ == nullptr ? packed : kept,
+                 b == 0, last);
+      }
+      first_term += block.terms();
+    }
+  }
+
+ private:
+  // The sums of all tiles of the task, if they wait for another block of terms.
+  static int64_t Sums(const ConvProblem<T>& problem, const Plan& plan) {
+    const int64_t tile = plan.mr * plan.nr;
+    if (plan.blocks.size() == 1) return tile;
+    return tile * CeilDiv(plan.filters.longest(), plan.width) * Lanes::MostTiles(problem, plan);
+  }
+  static int64_t Packed(const ConvProblem<T>& problem, const Plan& plan) {
+    if (plan.keep_filters)
+      return RoundUp(plan.filters.longest(), plan.width) * problem.shape.terms();
+    return plan.width * plan.Most([](const TermBlock& block) { return block.terms(); });
+  }
+
+  void RunTiles(const Place<T>& place, int64_t k, int64_t count, const T* filters, bool first,
+                bool last) {
+    const ImageStrides& strides = problem_.out_strides;
+    const int64_t channel = place.group * problem_.shape.group_k + k;
+    const Sink<T> out = problem_.out + (place.image * strides.n + channel * strides.c +
+                                        place.region.oh * strides.h + place.region.ow * strides.w);
+    const T* bias = problem_.bias + place.image * problem_.bias_stride + channel;
+    const int64_t tiles = lanes_.tiles();
+    for (int64_t i = 0; i < tiles; ++i) {
+      T* sums = sums_;
+      if (!(first && last)) {
+        sums += ((k - place.k_begin) / plan_.width * tiles + i) * plan_.mr * plan_.nr;
+      }
+      ConvResults<T> results{};
+      if (last && plan_.kernel_finishes) {
+        results = lanes_.Results(i, count, bias, out);
+        results.relu = problem_.activation == Activation::kRelu;
+      }
+      const bool finished = results.out != nullptr;
+      lanes_.Accumulate(i, filters, count, first, k == place.k_begin, sums,
+                        finished ? &results : nullptr);
+      if (last && !finished) lanes_.Finish(i, count, sums, bias, out);
+    }
+  }
+
+  const ConvKernels<T>& kernels_;
+  const ConvProblem<T>& problem_;
+  const Plan& plan_;
+  const T* const kept_;
+  T* packed_;  // filters: a block of them, or all of the piece
+  T* sums_;    // of one tile, or of all tiles of the task
+  Lanes lanes_;
+};
+
+// Tasks with the same filters are neighbours: those of all images and pixels, or, where every image
+// has its own, of one image.
+template <class T, class Lanes>
+void RunTasks(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const Plan& plan,
+              const T* kept) {
+  const int64_t pixels = plan.rows.count * plan.columns.count;
+  const int64_t images = problem.batch / problem.banks;
+  const int64_t filters = problem.banks * problem.shape.groups * plan.filters.count;
+  const Work work{filters * images * pixels, plan.total_ns,
+                  Task<T, Lanes>::ScratchBytes(problem, plan)};
+  std::vector<Held> held(ThreadsFor(work.total_ns));
+  ParallelFor(work, [&](int64_t index, Scratch scratch) {
+    const int64_t piece = index / (images * pixels), image = index / pixels % images;
+    const int64_t bank = piece / (problem.shape.groups * plan.filters.count);
+    Task<T, Lanes> task(kernels, problem, plan, kept, scratch);
+    task.Run(bank * images + image, piece, index % pixels, held[scratch.thread()]);
+  });
+}
 
 }  // namespace
 
 template <class T>
-void RunDirect(const ConvProblem<T>& problem) {
+void RunDirect(const ConvProblem<T>& whole) {
   const auto& kernels = ConvKernelsFor<T>(ActiveTarget());
+  ConvProblem<T> some = whole;  // filters are packed for no images too
+  some.batch = std::max<int64_t>(1, whole.batch);
+  some.banks = std::max<int64_t>(1, whole.banks);
+  const ConvProblem<T> problem = Flattened(some);
   const Plan plan = MakePlan(problem, kernels);
-  const Filters<T> filters(problem, plan, kernels);
-  const int64_t channel_pieces = plan.channels.count, pixel_pieces = plan.pixels.count;
-  const int64_t per_group = channel_pieces * pixel_pieces;
-  const int64_t per_image = problem.shape.groups * per_group;
-  const Work work{problem.batch * per_image, plan.total_ns, Task<T>::ScratchBytes(plan)};
-  ParallelFor(work, [&](int64_t index, Scratch scratch) {
-    Task<T> task(kernels, problem, plan, filters, scratch);
-    task.Run(index / per_image, index % per_image / per_group, index % per_group / channel_pieces,
-             index % channel_pieces);
-  });
+  PackedFilters<T> kept;
+  if (problem.forms != nullptr) {
+    kept = GetFilters(problem, FilterForm::kBlocks, kernels, plan.width,
+                      [&] { return PackFilters(kernels, problem, plan.width); });
+  }
+  if (whole.batch == 0) return;
+  if (plan.channel_lanes) {
+    RunTasks<T, ChannelLanes<T>>(kernels, problem, plan, kept.get());
+  } else {
+    RunTasks<T, PixelLanes<T>>(kernels, problem, plan, kept.get());
+  }
 }
 
 template void RunDirect(const ConvProblem<float>&);

@@ -1,61 +1,13 @@
 #include "ops/conv/pack.h"
 
 #include <algorithm>
+#include <numeric>
 
-#include "ops/strided.h"
 #include "runtime/parallel.h"
 
 namespace lanewise {
-namespace {
-
-constexpr double kNsPerPackedElement = 0.5;
-
-// Offset of tap `tap` of filter `k` of a group, the groups being counted through all banks.
-template <class T>
-int64_t FilterOffset(const ConvProblem<T>& problem, int64_t tap, int64_t group, int64_t k) {
-  const FilterStrides& strides = problem.filter_strides;
-  const int64_t width = problem.shape.w.window, groups = problem.shape.groups;
-  return tap / width * strides.r + tap % width * strides.s + group / groups * strides.n +
-         group % groups * strides.g + k * strides.k;
-}
-
-// How many of `taps` positions start, start + step, … (step > 0) lie below `limit`.
-int64_t CountBelow(int64_t start, int64_t step, int64_t taps, int64_t limit) {
-  return limit <= start ? 0 : std::min(taps, CeilDiv(limit - start, step));
-}
-
-// Lanes [begin, begin + length) of a panel: inputs from `offset` on, or zeros.
-struct Run {
-  int64_t begin, length, offset;
-  bool zeros;
-};
-
-// The runs of `count` pixels under a tap; returns their number (at most count).
-template <class T>
-int64_t FindRuns(const ConvProblem<T>& problem, const Pixel* pixels, int64_t count, int64_t tap,
-                 Run* runs) {
-  const WindowAxis &h = problem.shape.h, &w = problem.shape.w;
-  const int64_t dh = tap / w.window * h.dilation, dw = tap % w.window * w.dilation;
-  int64_t n = 0;
-  for (int64_t j = 0; j < count; j += runs[n++].length) {
-    const int64_t ih = problem.rows(pixels[j].ih + dh), iw = pixels[j].iw + dw;
-    const int64_t rest = std::min(count - j, w.out - pixels[j].ow);  // of this output row
-    const int64_t mapped = problem.columns(iw);
-    const bool zeros = ih == Border::kNone || mapped == Border::kNone;
-    int64_t length = 1;  // a pixel that the border folds back
-    if (Inside(iw, w.in)) {
-      length = CountBelow(iw, w.stride, rest, w.in);
-    } else if (zeros) {
-      length = iw < 0 ? CountBelow(iw, w.stride, rest, 0) : rest;
-    }
-    runs[n] = {j, length, ih * problem.x_strides.h + mapped * problem.x_strides.w, zeros};
-  }
-  return n;
-}
-
-}  // namespace
-
-std::vector<TermBlock> TermBlocks(const ConvShape& shape, int64_t max_terms, int64_t max_taps) {
+std::vector<TermBlock> TermBlocks(const ConvShape& shape, int64_t max_terms, int64_t max_taps,
+                                  int64_t unit) {
   std::vector<TermBlock> blocks;
   const int64_t c = shape.group_c, taps = shape.taps();
   if (c == 0) {  // an empty sum
@@ -68,7 +20,8 @@ std::vector<TermBlock> TermBlocks(const ConvShape& shape, int64_t max_terms, int
       }
     }
   } else {
-    const Split groups(taps, 1, std::min(max_taps, max_terms / c));
+    const int64_t most = std::max(unit, std::min(max_taps, max_terms / c) / unit * unit);
+    const Split groups(taps, unit, most);
     for (int64_t i = 0; i < groups.count; ++i) {
       blocks.push_back({groups.begin(i), groups.end(i), 0, c});
     }
@@ -76,141 +29,288 @@ std::vector<TermBlock> TermBlocks(const ConvShape& shape, int64_t max_terms, int
   return blocks;
 }
 
-void FillPixels(const ConvShape& shape, int64_t begin, int64_t end, Pixel* pixels) {
-  int64_t oh = begin / shape.w.out, ow = begin % shape.w.out;
-  for (int64_t p = begin; p < end; ++p) {
-    *pixels++ = {oh, ow, shape.h.First(oh), shape.w.First(ow)};
-    if (++ow == shape.w.out) {
-      ow = 0;
-      ++oh;
-    }
-  }
-}
+// ----------------------------------------------------------------------------------------- filters
 
-template <class T>
-Buffer<T> PackFilterPanels(const ConvProblem<T>& problem, int64_t nr) {
-  const ConvShape& shape = problem.shape;
-  const int64_t panels = CeilDiv(shape.group_k, nr), terms = shape.terms();
-  const int64_t tasks = problem.banks * shape.groups * panels;
-  Buffer<T> packed(tasks * terms * nr);
-  const double ns = kNsPerPackedElement * double(tasks * nr) * double(terms);
-  ParallelFor({tasks, ns, 0}, [&](int64_t index, Scratch) {
-    const int64_t k = index % panels * nr;  // within the group
-    const int64_t count = std::min(nr, shape.group_k - k);
-    T* to = packed.get() + index * terms * nr;
-    for (int64_t tap = 0; tap < shape.taps(); ++tap) {
-      const Source<T> from = problem.filter + FilterOffset(problem, tap, index / panels, k);
-      for (int64_t c = 0; c < shape.group_c; ++c, to += nr) {
-        (from + c * problem.filter_strides.c).Read(problem.filter_strides.k, count, to);
-        std::fill(to + count, to + nr, T(0));
-      }
-    }
-  });
-  return packed;
-}
+namespace {
 
+constexpr double kNsPerPackedElement = 0.5;
+
+// Whether filters are in memory as [k][c][tap].
 template <class T>
-bool HasFilterRows(const ConvProblem<T>& problem) {
+bool ArePlanes(const ConvProblem<T>& problem) {
   const ConvShape& shape = problem.shape;
   const FilterStrides& strides = problem.filter_strides;
-  return problem.filter.native() && (shape.group_c == 1 || strides.c == 1) &&
-         (shape.w.window == 1 || strides.s == shape.group_c) &&
-         (shape.h.window == 1 || strides.r == shape.w.window * shape.group_c);
+  return problem.filter.native() && strides.k > 0 &&
+         (shape.group_c == 1 || strides.c == shape.taps()) &&
+         (shape.h.window == 1 || strides.r == shape.w.window) &&
+         (shape.w.window == 1 || strides.s == 1);
+}
+
+// For filters in memory as [k][c][tap]: a few of their elements at a time, which lie side by side,
+// are transposed to [element][k], and from there go to their terms.
+template <class T>
+void PackPlanes(const ConvKernels<T>& kernels, const T* from, int64_t from_stride, int64_t count,
+                int64_t taps, const TermBlock& block, int64_t width, T* to) {
+  const int64_t depth = block.depth(), begin = block.c_begin * taps, end = block.c_end * taps;
+  if (taps == 1) {
+    kernels.transpose(from + begin, from_stride, count, depth, to, width);
+    return;
+  }
+  constexpr int64_t kElements = 48, kMostWidth = 32;
+  alignas(64) T chunk[kElements * kMostWidth];
+  for (int64_t first = begin; first < end; first += kElements) {
+    const int64_t last = std::min(first + kElements, end);
+    kernels.transpose(from + first, from_stride, count, last - first, chunk, width);
+    for (int64_t c = first / taps; c * taps < last; ++c) {
+      const int64_t tap = std::max(block.tap_begin, first - c * taps);
+      const int64_t past = std::min(block.tap_end, last - c * taps);
+      if (tap >= past) continue;
+      kernels.copy(chunk + (c * taps + tap - first) * width, width, past - tap, count,
+                   to + ((tap - block.tap_begin) * depth + c - block.c_begin) * width,
+                   depth * width);
+    }
+  }
+}
+
+}  // namespace
+
+template <class T>
+void PackFilterBlock(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, int64_t bank,
+                     int64_t group, int64_t k, int64_t width, const TermBlock& block, T* to) {
+  const ConvShape& shape = problem.shape;
+  const FilterStrides& strides = problem.filter_strides;
+  const int64_t count = std::min(width, shape.group_k - k), depth = block.depth();
+  const int64_t s_taps = shape.w.window;
+  const Source<T> filters = problem.filter + (bank * strides.n + group * strides.g + k * strides.k);
+  if (count < width) {
+    for (int64_t t = 0; t < block.terms(); ++t)
+      std::fill_n(to + t * width + count, width - count, T(0));
+  }
+  const bool rows = filters.native() && strides.k == 1 && strides.c >= 0;
+  if (!rows && ArePlanes(problem)) {
+    return PackPlanes(kernels, filters.InPlace(), strides.k, count, shape.taps(), block, width, to);
+  }
+  for (int64_t tap = block.tap_begin; tap < block.tap_end; ++tap, to += depth * width) {
+    const Source<T> from =
+        filters + (tap / s_taps * strides.r + tap % s_taps * strides.s + block.c_begin * strides.c);
+    if (rows) {
+      kernels.copy(from.InPlace(), strides.c, depth, count, to, width);
+      continue;
+    }
+    for (int64_t c = 0; c < depth; ++c) {
+      (from + c * strides.c).Read(strides.k, count, to + c * width);
+    }
+  }
 }
 
 template <class T>
-Buffer<T> PackFilterRows(const ConvProblem<T>& problem) {
+Buffer<T> PackFilters(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, int64_t width) {
   const ConvShape& shape = problem.shape;
-  const int64_t filters = problem.banks * shape.filters(), terms = shape.terms();
-  Buffer<T> packed(filters * terms);
-  const double ns = kNsPerPackedElement * double(filters) * double(terms);
-  ParallelFor({filters, ns, 0}, [&](int64_t index, Scratch) {
-    const int64_t group = index / shape.group_k, k = index % shape.group_k;
-    T* to = packed.get() + index * terms;
-    for (int64_t tap = 0; tap < shape.taps(); ++tap, to += shape.group_c) {
-      (problem.filter + FilterOffset(problem, tap, group, k))
-          .Read(problem.filter_strides.c, shape.group_c, to);
-    }
+  const int64_t blocks = CeilDiv(shape.group_k, width), size = shape.terms() * width;
+  const int64_t count = problem.banks * shape.groups * blocks;
+  Buffer<T> packed(count * size);
+  const Work work{count, kNsPerPackedElement * double(count) * double(size), 0};
+  ParallelFor(work, [&](int64_t index, Scratch) {
+    const int64_t group = index / blocks;  // through the banks
+    PackFilterBlock(kernels, problem, group / shape.groups, group % shape.groups,
+                    index % blocks * width, width, {0, shape.taps(), 0, shape.group_c},
+                    packed.get() + index * size);
   });
   return packed;
 }
 
+// ------------------------------------------------------------------------------------------ inputs
+
+TapBox::TapBox(const ConvShape& shape, const TermBlock& block) {
+  const int64_t width = shape.w.window;
+  const int64_t last = std::max(block.tap_begin, block.tap_end - 1);
+  r = {block.tap_begin / width, last / width - block.tap_begin / width + 1};
+  s = r.count > 1 ? TapRange{0, width}
+                  : TapRange{block.tap_begin % width, std::max<int64_t>(1, block.taps())};
+}
+
+PixelStrip::PixelStrip(const ConvShape& shape, const TermBlock& block, int64_t rows,
+                       int64_t columns)
+    : shape_(shape), block_(block), box_(shape, block) {
+  rows_ = (rows - 1) * shape.h.stride + (box_.r.count - 1) * shape.h.dilation + 1;
+  columns_ = (columns - 1) * shape.w.stride + (box_.s.count - 1) * shape.w.dilation + 1;
+  row_ = columns_ * block.depth();
+}
+
+int64_t PixelStrip::Offset(int64_t tap, int64_t row, int64_t column) const {
+  const WindowAxis &h = shape_.h, &w = shape_.w;
+  const int64_t r = tap / w.window - box_.r.begin, s = tap % w.window - box_.s.begin;
+  return (row * h.stride + r * h.dilation) * row_ +
+         (column * w.stride + s * w.dilation) * block_.depth();
+}
+
 template <class T>
-void PackPixelRow(const ConvProblem<T>& problem, const Source<T>& x, const Pixel& pixel,
-                  const TermBlock& block, T* to) {
-  const WindowAxis &h = problem.shape.h, &w = problem.shape.w;
+void PixelStrip::Fill(const ConvKernels<T>& kernels, const ConvProblem<T>& problem,
+                      const Source<T>& x, const Region& region, T* to) const {
   const ImageStrides& strides = problem.x_strides;
-  const int64_t depth = block.depth(), tap_step = w.dilation * strides.w;
-  // Where neighbouring taps are neighbours in memory, all taps of a row are one copy.
-  const bool joined = strides.c == 1 && tap_step == depth;
-  for (int64_t tap = block.tap_begin; tap < block.tap_end;) {
-    const int64_t s = tap % w.window, taps = std::min(w.window - s, block.tap_end - tap);
-    const int64_t ih = problem.rows(pixel.ih + tap / w.window * h.dilation);
-    const int64_t iw = pixel.iw + s * w.dilation;
-    const Source<T> row = x + (ih * strides.h + block.c_begin * strides.c);
-    const auto copy_tap = [&](int64_t t) {
-      const int64_t column = problem.columns(iw + t * w.dilation);
-      if (ih == Border::kNone || column == Border::kNone) {
-        std::fill_n(to + t * depth, depth, T(0));
-      } else {
-        (row + column * strides.w).Read(strides.c, depth, to + t * depth);
+  const int64_t depth = block_.depth();
+  const int64_t first_row = shape_.h.Input(region.oh, box_.r.begin);
+  const int64_t first = shape_.w.Input(region.ow, box_.s.begin);
+  const Interior inside(first, 1, columns_, shape_.w.in);
+  const int64_t count = inside.end - inside.begin;
+  for (int64_t i = 0; i < rows_; ++i, to += row_) {
+    const int64_t ih = problem.rows(first_row + i);
+    if (ih == Border::kNone) {
+      std::fill_n(to, row_, T(0));
+      continue;
+    }
+    const Source<T> row = x + (ih * strides.h + block_.c_begin * strides.c);
+    const auto copy_each = [&](int64_t begin, int64_t end) {
+      for (int64_t j = begin; j < end; ++j) {
+        const int64_t iw = problem.columns(first + j);
+        if (iw == Border::kNone) {
+          std::fill_n(to + j * depth, depth, T(0));
+        } else {
+          (row + iw * strides.w).Read(strides.c, depth, to + j * depth);
+        }
       }
     };
-    const int64_t left = CountBelow(iw, w.dilation, taps, 0);
-    const int64_t right = CountBelow(iw, w.dilation, taps, w.in);
-    if (joined && ih != Border::kNone && left < right) {
-      for (int64_t t = 0; t < left; ++t) copy_tap(t);
-      (row + (iw + left * w.dilation) * strides.w)
-          .Read(1, (right - left) * depth, to + left * depth);
-      for (int64_t t = right; t < taps; ++t) copy_tap(t);
+    copy_each(0, inside.begin);
+    const Source<T> from = row + (first + inside.begin) * strides.w;
+    T* const interior = to + inside.begin * depth;
+    if ((strides.c == 1 || depth == 1) && strides.w == depth) {
+      from.Read(1, count * depth, interior);
+    } else if (from.native() && strides.w == 1 && strides.c > 0) {
+      kernels.transpose(from.InPlace(), strides.c, depth, count, interior, depth);
     } else {
-      for (int64_t t = 0; t < taps; ++t) copy_tap(t);
+      copy_each(inside.begin, inside.end);
     }
-    to += taps * depth;
-    tap += taps;
+    copy_each(inside.end, columns_);
+  }
+}
+
+Phases::Phases(const WindowAxis& axis, int64_t taps, int64_t n, bool per_tap_)
+    : stride(axis.stride),
+      dilation(axis.dilation),
+      per_tap(per_tap_),
+      count(per_tap ? taps : std::min(taps, stride / std::gcd(stride, dilation))),
+      length(per_tap ? n : n + (taps - 1) * dilation / stride) {}
+
+PlaneStrip::PlaneStrip(const ConvShape& shape, const TermBlock& block, int64_t rows,
+                       int64_t columns, bool spread, int64_t nr)
+    : shape_(shape),
+      block_(block),
+      box_(shape, block),
+      h_(shape.h, box_.r.count, rows, false),
+      w_(shape.w, box_.s.count, columns, spread),
+      // An odd number of vectors: planes a power of two apart would share sets of the caches.
+      plane_(RoundUp(h_.count * h_.length * w_.count * w_.length, 16) | 16),
+      nr_(nr) {}
+
+void PlaneStrip::Offsets(int64_t* offsets) const {
+  const int64_t width = shape_.w.window, rows = h_.count * h_.length;
+  int64_t tap = block_.tap_begin;
+  for (int64_t r = 0; r < box_.r.count; ++r) {
+    const int64_t row = h_.Row(r) * h_.length + h_.Place(r);
+    const int64_t past = std::min(block_.tap_end, (box_.r.begin + r + 1) * width);
+    for (int64_t s = tap % width - box_.s.begin; tap < past; ++tap, ++s) {
+      *offsets++ = (w_.Row(s) * rows + row) * w_.length + w_.Place(s);
+    }
   }
 }
 
 template <class T>
-void PackPixelPanel(const ConvProblem<T>& problem, const Source<T>& x, const Pixel* pixels,
-                    int64_t count, const TermBlock& block, int64_t nr, T* panel) {
-  constexpr int64_t kMaxNr = 64;
-  Run runs[kMaxNr];
-  const int64_t step = problem.shape.w.stride * problem.x_strides.w;
-  const auto pack = [&](const auto& read) {
-    for (int64_t tap = block.tap_begin; tap < block.tap_end; ++tap) {
-      const int64_t n = FindRuns(problem, pixels, count, tap, runs);
-      int64_t plane = block.c_begin * problem.x_strides.c;
-      for (int64_t c = block.c_begin; c < block.c_end;
-           ++c, plane += problem.x_strides.c, panel += nr) {
-        for (int64_t i = 0; i < n; ++i) {
-          if (runs[i].zeros) {
-            std::fill_n(panel + runs[i].begin, runs[i].length, T(0));
-          } else {
-            read(plane + runs[i].offset, runs[i].length, panel + runs[i].begin);
-          }
-        }
-        std::fill(panel + count, panel + nr, T(0));
-      }
+void PlaneStrip::FillEdges(const ConvProblem<T>& problem, const Source<T>& row, int64_t start,
+                           const Interior& inside, T* to) const {
+  const auto fill = [&](int64_t begin, int64_t end) {
+    for (int64_t j = begin; j < end; ++j) {
+      const int64_t iw = problem.columns(start + j * shape_.w.stride);
+      to[j] = T(0);
+      if (iw != Border::kNone) (row + iw * problem.x_strides.w).Read(1, 1, to + j);
     }
   };
-  if (x.native()) {
-    pack([step, from = x.InPlace()](int64_t offset, int64_t n, T* to) {
-      Gather(from + offset, step, n, to);
-    });
-  } else {
-    pack([&](int64_t offset, int64_t n, T* to) { (x + offset).Read(step, n, to); });
+  fill(0, inside.begin);
+  fill(inside.end, w_.length);
+}
+
+template <class T>
+void PlaneStrip::FillRow(const ConvKernels<T>& kernels, const ConvProblem<T>& problem,
+                         const Source<T>& row, int64_t first, T* to) const {
+  const WindowAxis& w = shape_.w;
+  const int64_t length = w_.length, step = h_.count * h_.length * length;
+  const int64_t column = problem.x_strides.w;
+  // Rows of neighbouring inputs are split together, as far as all are in the image.
+  const bool split = row.native() && column == 1 && w.stride > 1 && w.dilation == 1;
+  for (int64_t q = 0; q < w_.count; ++q) {
+    const int64_t start = first + w_.Input(q, 0);
+    Interior inside(start, w.stride, length, w.in);
+    if (split) {
+      const int64_t group = start - q % w.stride;
+      inside = Interior(group, w.stride, length, w.in);
+      inside.end =
+          std::max(inside.begin, Interior(group + w.stride - 1, w.stride, length, w.in).end);
+      if (q % w.stride == 0) {
+        kernels.split(row.InPlace() + start + inside.begin * w.stride, w.stride,
+                      std::min(w.stride, w_.count - q), inside.end - inside.begin,
+                      to + q * step + inside.begin, step);
+      }
+    } else {
+      (row + (start + inside.begin * w.stride) * column)
+          .Read(w.stride * column, inside.end - inside.begin, to + q * step + inside.begin);
+    }
+    FillEdges(problem, row, start, inside, to + q * step);
   }
 }
 
-#define LANEWISE_INSTANTIATE(T)                                                                \
-  template Buffer<T> PackFilterPanels(const ConvProblem<T>&, int64_t);                         \
-  template Buffer<T> PackFilterRows(const ConvProblem<T>&);                                    \
-  template bool HasFilterRows(const ConvProblem<T>&);                                          \
-  template void PackPixelRow(const ConvProblem<T>&, const Source<T>&, const Pixel&,            \
-                             const TermBlock&, T*);                                            \
-  template void PackPixelPanel(const ConvProblem<T>&, const Source<T>&, const Pixel*, int64_t, \
-                               const TermBlock&, int64_t, T*);
+template <class T>
+void PlaneStrip::Fill(const ConvKernels<T>& kernels, const ConvProblem<T>& problem,
+                      const Source<T>& x, const Region& region, T* to) const {
+  const ImageStrides& strides = problem.x_strides;
+  const WindowAxis &h = shape_.h, &w = shape_.w;
+  const int64_t first_row = h.Input(region.oh, box_.r.begin);
+  const int64_t first = w.Input(region.ow, box_.s.begin);
+  const int64_t length = w_.length, step = h_.count * h_.length * length;
+  // Rows of the image that are copied as they are go to the kernel together.
+  const int64_t row_step = h.stride * strides.h;
+  const bool block = x.native() && strides.w == 1 && w.stride == 1 && row_step >= 0;
+  for (int64_t c = 0; c < block_.depth(); ++c, to += plane_) {
+    const Source<T> plane = x + (block_.c_begin + c) * strides.c;
+    T* row = to;
+    for (int64_t p = 0; p < h_.count; ++p) {
+      const int64_t start_row = first_row + h_.Input(p, 0);
+      const Interior image(start_row, h.stride, h_.length, h.in);
+      for (int64_t q = 0; q < w_.count && block && image.begin < image.end; ++q) {
+        const int64_t start = first + w_.Input(q, 0);
+        const Interior inside(start, 1, length, w.in);
+        if (inside.begin == inside.end) continue;
+        const int64_t ih = start_row + image.begin * h.stride;
+        kernels.copy((plane + (ih * strides.h + start + inside.begin)).InPlace(), row_step,
+                     image.end - image.begin, inside.end - inside.begin,
+                     row + q * step + image.begin * length + inside.begin, length);
+      }
+      for (int64_t j = 0; j < h_.length; ++j, row += length) {
+        const int64_t ih = problem.rows(start_row + j * h.stride);
+        const Source<T> from = plane + ih * strides.h;
+        if (ih == Border::kNone) {
+          for (int64_t q = 0; q < w_.count; ++q) std::fill_n(row + q * step, length, T(0));
+        } else if (block && j >= image.begin && j < image.end) {
+          for (int64_t q = 0; q < w_.count; ++q) {
+            const int64_t start = first + w_.Input(q, 0);
+            FillEdges(problem, from, start, Interior(start, 1, length, w.in), row + q * step);
+          }
+        } else {
+          FillRow(kernels, problem, from, first, row);
+        }
+      }
+    }
+    std::fill(to + w_.count * step, to + plane_, T(0));
+  }
+  std::fill_n(to, nr_, T(0));
+}
+
+#define LANEWISE_INSTANTIATE(T)                                                                  \
+  template Buffer<T> PackFilters(const ConvKernels<T>&, const ConvProblem<T>&, int64_t);         \
+  template void PackFilterBlock(const ConvKernels<T>&, const ConvProblem<T>&, int64_t, int64_t,  \
+                                int64_t, int64_t, const TermBlock&, T*);                         \
+  template void PixelStrip::Fill(const ConvKernels<T>&, const ConvProblem<T>&, const Source<T>&, \
+                                 const Region&, T*) const;                                       \
+  template void PlaneStrip::Fill(const ConvKernels<T>&, const ConvProblem<T>&, const Source<T>&, \
+                                 const Region&, T*) const;
 LANEWISE_INSTANTIATE(float)
 LANEWISE_INSTANTIATE(double)
 LANEWISE_INSTANTIATE(int32_t)

@@ -5,10 +5,13 @@
 #ifndef LANEWISE_OPS_CONV_PACK_H_
 #define LANEWISE_OPS_CONV_PACK_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
+#include "kernels/kernels.h"
 #include "ops/conv/problem.h"
+#include "ops/strided.h"
 #include "runtime/buffer.h"
 
 namespace lanewise {
@@ -22,40 +25,129 @@ struct TermBlock {
   int64_t terms() const { return taps() * depth(); }
 };
 
-// All terms in order, in blocks of at most `max_terms` and `max_taps`; one empty block if there are
-// none.
-std::vector<TermBlock> TermBlocks(const ConvShape& shape, int64_t max_terms, int64_t max_taps);
+// All terms in order, in blocks of at most `max_terms`, and of at most `max_taps` taps in multiples
+// of `unit` taps; one empty block if there are none.
+std::vector<TermBlock> TermBlocks(const ConvShape& shape, int64_t max_terms, int64_t max_taps,
+                                  int64_t unit);
 
-// A pixel of the output by its number oh·OW + ow, with the input position of its first tap.
-struct Pixel {
-  int64_t oh, ow, ih, iw;
+// A rectangle of outputs.
+struct Region {
+  int64_t oh, ow, rows, columns;
 };
-void FillPixels(const ConvShape& shape, int64_t begin, int64_t end, Pixel* pixels);
 
-// All filters as panels for lanes = output channels: [bank][group][⌈K/NR⌉][term][NR], the last
-// panel of a group filled up with zeros.
-template <class T>
-Buffer<T> PackFilterPanels(const ConvProblem<T>& problem, int64_t nr);
+// ----------------------------------------------------------------------------------------- filters
 
-// All filters as rows for lanes = pixels: [bank][group·K + k][term].
+// The terms of `block` of filters [k, k + width) of a group, as to[term of the block][width], zeros
+// past the group's last filter.
 template <class T>
-Buffer<T> PackFilterRows(const ConvProblem<T>& problem);
+void PackFilterBlock(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, int64_t bank,
+                     int64_t group, int64_t k, int64_t width, const TermBlock& block, T* to);
 
-// True if the filters' own memory is PackFilterRows already, but for the distances between rows.
+// All filters in blocks of `width`: [bank][group][⌈K/width⌉][term][width].
 template <class T>
-bool HasFilterRows(const ConvProblem<T>& problem);
+Buffer<T> PackFilters(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, int64_t width);
 
-// The input under one output pixel: to[term of the block], the border's elements outside the image.
-// `x` is channel 0 of the group in the pixel's image.
-template <class T>
-void PackPixelRow(const ConvProblem<T>& problem, const Source<T>& x, const Pixel& pixel,
-                  const TermBlock& block, T* to);
+// ------------------------------------------------------------------------------------------ inputs
 
-// The input under `count` <= nr neighbouring output pixels: panel[term of the block][nr], zeros
-// past `count`.
-template <class T>
-void PackPixelPanel(const ConvProblem<T>& problem, const Source<T>& x, const Pixel* pixels,
-                    int64_t count, const TermBlock& block, int64_t nr, T* panel);
+// The two strips below hold the inputs that a block of terms needs for a region of outputs: copied
+// from whatever type and strides they have, with the padding around them, so that every window of
+// the region is at the same distances from its output's place.
+
+// The taps of a block along one axis, relative to the first of them.
+struct TapRange {
+  int64_t begin, count;
+};
+struct TapBox {
+  TapRange r, s;
+  TapBox(const ConvShape& shape, const TermBlock& block);
+};
+
+// Pixels with their channels side by side: [row][column][c]. Where taps are not dilated, those of a
+// window row are one run of S·C elements.
+class PixelStrip {
+ public:
+  PixelStrip(const ConvShape& shape, const TermBlock& block, int64_t rows, int64_t columns);
+
+  int64_t count() const { return rows_ * row_; }
+  // Of the inputs under a tap of the block, for output (row, column) of the region.
+  int64_t Offset(int64_t tap, int64_t row, int64_t column) const;
+  template <class T>
+  void Fill(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const Source<T>& x,
+            const Region& region, T* to) const;
+
+ private:
+  const ConvShape& shape_;
+  TermBlock block_;
+  TapBox box_;
+  int64_t rows_, columns_, row_;  // row_: elements of a row
+};
+
+// Of the positions start + i·step, i < n, step > 0, those of [begin, end) are in an image of
+// `size`.
+struct Interior {
+  int64_t begin, end;
+
+  Interior(int64_t start, int64_t step, int64_t n, int64_t size)
+      : begin(std::min(n, CountBelow(start, step, 0))),
+        end(std::clamp(CountBelow(start, step, size), begin, n)) {}
+
+ private:
+  // How many of the positions lie below `limit`.
+  static int64_t CountBelow(int64_t start, int64_t step, int64_t limit) {
+    return limit <= start ? 0 : CeilDiv(limit - start, step);
+  }
+};
+
+// The inputs under n outputs along one axis, in rows in which the inputs of neighbouring outputs
+// are neighbours: one row per phase modulo the stride, or one per tap.
+struct Phases {
+  int64_t stride, dilation;
+  bool per_tap;
+  int64_t count, length;  // of rows
+
+  Phases(const WindowAxis& axis, int64_t taps, int64_t n, bool per_tap);
+  // Of tap t: its row, and output 0's place there.
+  int64_t Row(int64_t t) const { return t % count; }
+  int64_t Place(int64_t t) const { return per_tap ? 0 : t * dilation / stride; }
+  // Element j of a row: its input, from tap 0 of output 0 on.
+  int64_t Input(int64_t row, int64_t j) const {
+    return (per_tap ? row * dilation : row * dilation % stride) + j * stride;
+  }
+};
+
+// Planes of channels: [c][row of columns][row][column], rows and columns as in Phases. The outputs
+// of a region are numbered row·pitch() + column, which may leave numbers between the rows unused;
+// the input of output i under a tap is at its offset + i. With `spread` there is a copy for each
+// tap of a window row, and pitch() is the number of columns.
+class PlaneStrip {
+ public:
+  PlaneStrip(const ConvShape& shape, const TermBlock& block, int64_t rows, int64_t columns,
+             bool spread, int64_t nr);
+
+  int64_t count() const { return plane_ * block_.depth() + nr_; }
+  int64_t plane() const { return plane_; }
+  int64_t pitch() const { return w_.length; }
+  // Where the input of output 0 is under each tap of the block.
+  void Offsets(int64_t* offsets) const;
+  template <class T>
+  void Fill(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const Source<T>& x,
+            const Region& region, T* to) const;
+
+ private:
+  template <class T>
+  void FillRow(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const Source<T>& row,
+               int64_t first, T* to) const;
+  template <class T>
+  void FillEdges(const ConvProblem<T>& problem, const Source<T>& row, int64_t start,
+                 const Interior& inside, T* to) const;
+
+  const ConvShape& shape_;
+  TermBlock block_;
+  TapBox box_;
+  Phases h_, w_;
+  int64_t plane_;
+  int64_t nr_;  // the kernel reads to the end of the last panel
+};
 
 }  // namespace lanewise
 

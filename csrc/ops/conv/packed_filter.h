@@ -17,8 +17,7 @@
 namespace lanewise {
 
 enum class FilterForm : uint8_t {
-  kPanels,    // PackFilterPanels
-  kRows,      // PackFilterRows
+  kBlocks,    // PackFilters
   kTaps,      // depthwise, lanes = channels
   kTapRows,   // depthwise, lanes = pixels
   kWinograd,  // transformed
