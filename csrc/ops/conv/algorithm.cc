@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "runtime/error.h"
+#include "runtime/target.h"
 
 namespace lanewise {
 namespace {
@@ -24,32 +25,48 @@ bool WinogradApplies(const ConvShape& shape, DType result) {
   return three(shape.h) && three(shape.w) && shape.group_c > 0 && result == DType::kFloat32;
 }
 
-// Nanoseconds on one core of Zen 3 (AVX2, 100 GFLOP/s); only ratios count.
+// What either algorithm takes for one image, in ns of one core; only ratios count. Fitted to 20
+// layers on a server core with AVX-512 (240 GFLOP/s), and with AVX2 on the same core (120), whose
+// row stands for the narrower targets too.
 //
-//   direct    2·9 flops for each output, at 88 % of the peak
-//   Winograd  36 multiply-adds for each tile of 16 outputs; the transforms of tiles, 36 elements
-//             each; and the transformed filters, 36 floats for each pair of channels, which every
-//             image reads from L3 or memory
+//   direct    a product of a tap for each output, input channel and filter, the filters in whole
+//             vectors, of which one alone does not keep the multipliers busy
+//   Winograd  a product for each of a tile's 36 elements, input channel and filter, the latter in
+//             panels of two vectors; 36 elements of each tile and channel to transform on the way
+//             in and out, and of each filter
 //
-// Measured (one core, ms, direct and Winograd): 64 channels at 56² 2.46 and 0.87, 128 at 28² 2.49
-// and 1.00, 256 at 14² 2.60 and 1.72, 512 at 12² 10.0 and 6.2, 256 at 7² 0.81 and 0.89, 16 at 56²
-// 0.21 and 0.11, 64 at 6² 0.048 and 0.062.
-constexpr double kDirectNs = 2 * 9 / 88.0;
-constexpr double kWinogradNs = 2 * 36 / 85.0;
-constexpr double kTransformNs = 36 * 0.13;
-constexpr double kFilterNs = 36 * 4 / 12.0;
+// Measured there (AVX-512, ms, direct and Winograd): 64 channels at 28² 0.289 and 0.109, 16 at 56²
+// 0.112 and 0.073, 8-64 at 112² 0.58 and 0.75, 256 at 14² 1.19 and 0.72, 256 at 7² 0.32 and 0.39,
+// 512 at 7² 1.47 and 1.77 (AVX2: 3.0 and 2.4), 64 at 6² 0.016 and 0.022.
+struct Costs {
+  int64_t lanes;
+  double direct, product;
+};
+constexpr Costs kAvx512Costs{16, 0.09, 0.34}, kOtherCosts{8, 0.157, 0.65};
+constexpr double kInputNs = 7.6, kFilterNs = 4.1, kOutputNs = 4.4;
+// Beginning and end of a tile of sums take as long as so many channels.
+constexpr int64_t kTileChannels = 6;
+// Winograd rounds more, so it has to be faster by this.
+constexpr double kWorthwhile = 0.9;
 
-bool WinogradPays(const ConvShape& shape) {
-  const double c = double(shape.group_c), k = double(shape.group_k);
+bool WinogradPays(const ConvShape& shape, SimdTarget target) {
+  const Costs& costs = target == SimdTarget::kAvx512 ? kAvx512Costs : kOtherCosts;
+  const auto round_up = [](int64_t n, int64_t unit) {
+    return double((n + unit - 1) / unit * unit);
+  };
   const auto tiles = [](const WindowAxis& axis) {
     const int64_t per_phase = (axis.out + axis.dilation - 1) / axis.dilation;
     return double((per_phase + 3) / 4 * std::min(axis.dilation, axis.out));
   };
-  const double count = tiles(shape.h) * tiles(shape.w);
-  const double direct = kDirectNs * double(shape.pixels()) * c * k;
-  const double winograd =
-      count * (kWinogradNs * c * k + kTransformNs * (c + k)) + kFilterNs * c * k;
-  return shape.group_c >= 8 && shape.group_k >= 8 && winograd < 0.9 * direct;
+  const double c = double(shape.group_c);
+  const double vectors = round_up(shape.group_k, costs.lanes);
+  const double panels = round_up(shape.group_k, 2 * costs.lanes);
+  const double direct =
+      costs.direct * double(shape.pixels()) * c * std::max(vectors, 1.5 * double(costs.lanes));
+  const double of_tile = kInputNs * round_up(shape.group_c, costs.lanes) + kOutputNs * vectors +
+                         costs.product * (c + kTileChannels) * panels;
+  const double winograd = tiles(shape.h) * tiles(shape.w) * of_tile + kFilterNs * c * panels;
+  return shape.group_c >= 8 && shape.group_k >= 8 && winograd < kWorthwhile * direct;
 }
 
 }  // namespace
@@ -75,7 +92,7 @@ ConvDecision ChooseConvMethod(const char* op, const ConvShape& shape, DType resu
   if (!applies) {
     return {ConvMethod::kDirect, "Winograd is for 3x3 filters with stride 1 into float32"};
   }
-  if (!WinogradPays(shape)) {
+  if (!WinogradPays(shape, ActiveTarget())) {
     return {ConvMethod::kDirect,
             "for so few channels or pixels Winograd's transforms cost more than they save"};
   }
