@@ -6,10 +6,11 @@
 #include <array>
 #include <type_traits>
 
-#include "kernels/conv_depthwise-inl.h"
 #include "kernels/conv_finish-inl.h"
+#include "kernels/conv_strips-inl.h"
 #include "kernels/conv_tile-inl.h"
 #include "kernels/kernels.h"
+#include "kernels/transpose-inl.h"
 #include "kernels/winograd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -33,9 +34,16 @@ constexpr ConvKernels<T> MakeConvKernels() {
   kernels.mr = kConvMR;
   kernels.nr = kConvNV * HWY_MAX_BYTES / sizeof(T);
   kernels.accumulate = ConvAccumulate<T>;
-  kernels.depthwise_mr = kDepthwiseMR;
-  kernels.depthwise = Depthwise<T, false>;
-  kernels.depthwise_broadcast = Depthwise<T, true>;
+  kernels.lanes = HWY_MAX_BYTES / sizeof(T);
+  kernels.strip_rows = kStripRows;
+  kernels.channel_strips = ConvStrips<T, StripKind::kChannels>;
+  kernels.channels_in_place = ConvStrips<T, StripKind::kInPlace>;
+  kernels.spread_channels = SpreadChannels<T>;
+  kernels.spread_groups = SpreadGroups<T>;
+  kernels.finite = Finite<T>;
+  kernels.transpose = TransposeBlock<T>;
+  kernels.rows_to_vectors = RowsToVectors<T>;
+  kernels.vectors_to_rows = VectorsToRows<T>;
   SetFinish<T, false>(kernels.finish);
   SetFinish<T, true>(kernels.finish_per_row);
   return kernels;

@@ -70,6 +70,7 @@ ConvDecision ChooseConvMethod(const char* op, const ConvShape& shape, DType resu
   if (shape.group_c == 1 && shape.group_k == 1) {
     return {ConvMethod::kDepthwise, "one channel per group, in and out"};
   }
+  if (shape.groups > 1 && shape.group_c > 0 && getenv("GRP") && shape.group_k <= atoi(getenv("GRP"))) return {ConvMethod::kGrouped, "t"};
   if (asked == ConvAlgorithm::kDirect) return {ConvMethod::kDirect, "asked for"};
   if (!applies) {
     return {ConvMethod::kDirect, "Winograd is for 3x3 filters with stride 1 into float32"};
@@ -102,7 +103,8 @@ void RunConv(const ConvProblem<T>& problem, ConvMethod method) {
     case ConvMethod::kDirect:
       return RunDirect(problem);
     case ConvMethod::kDepthwise:
-      return RunDepthwise(problem);
+    case ConvMethod::kGrouped:
+      return RunGrouped(problem);
     case ConvMethod::kWinograd:
       if constexpr (std::is_same_v<T, float>) return RunWinograd(problem);
   }

@@ -136,7 +136,7 @@ void Conv2d(const TensorView& x, const TensorView& w, const TensorView* bias,
 
 ConvChoice Conv2dChoice(const Shape& x, const Shape& w, DType dtype, const Conv2dOptions& options) {
   const ConvShape shape = Resolve(kConv2d, x, w, options);
-  constexpr const char* kNames[] = {"direct", "depthwise", "winograd"};
+  constexpr const char* kNames[] = {"direct", "depthwise", "grouped", "winograd"};
   const ConvDecision choice = Choose(kConv2d, shape, dtype, options);
   return {kNames[static_cast<int>(choice.method)], choice.reason};
 }

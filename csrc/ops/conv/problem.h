@@ -87,7 +87,7 @@ struct ConvProblem {
   }
 };
 
-enum class ConvMethod : uint8_t { kDirect, kDepthwise, kWinograd };
+enum class ConvMethod : uint8_t { kDirect, kDepthwise, kGrouped, kWinograd };
 
 template <class T>
 void RunConv(const ConvProblem<T>& problem, ConvMethod method);
@@ -97,7 +97,7 @@ void RunConv(const ConvProblem<T>& problem, ConvMethod method);
 template <class T>
 void RunDirect(const ConvProblem<T>& problem);
 template <class T>
-void RunDepthwise(const ConvProblem<T>& problem);
+void RunGrouped(const ConvProblem<T>& problem);
 
 // Another sum, for 3×3 filters with stride 1: F(4×4, 3×3).
 void RunWinograd(const ConvProblem<float>& problem);

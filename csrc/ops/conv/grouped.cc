@@ -1,0 +1,651 @@
+// Convolution in groups of few channels, down to one (depthwise): lanes are output channels, and
+// vectors are full however small a group is, as a vector may span several of them.
+//
+//   strips   Each row of x is laid out with its padding as vectors: strip[c][phase][position] holds in
+//            each lane input channel c of the lane's own group. Pixels under neighbouring outputs are
+//            neighbours: where the stride is above 1, they are split by phase. Planes (NCHW) are
+//            transposed on the way, and other types converted. Strips are kept in a ring for as long
+//            as output rows need them.
+//   in place Depthwise, where channels are neighbours in memory (NHWC) and the window is small, reads
+//            x where it is. Outputs at the border are computed one column at a time, with the taps
+//            that lie inside the image.
+//
+// Both run the chain of multiply-adds of the direct convolution, in the order (r, s, c), and so give
+// the same bits in both layouts. Rows and taps in the padding are left out where all taps are finite,
+// as adding 0·tap then changes nothing.
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "ops/conv/epilogue.h"
+#include "ops/strided.h"
+#include "runtime/buffer.h"
+#include "runtime/cpu.h"
+#include "runtime/parallel.h"
+
+namespace lanewise {
+namespace {
+
+constexpr double kFlopsPerNs = 60, kBytesPerNs = 12;
+
+// The filters as vectors: [bank][unit][term][lane], zeros past the last channel. A unit is a vector
+// of output channels, of which the last overlaps the one before unless the channels are a whole
+// number of vectors.
+template <class T>
+struct FilterVectors {
+  int64_t lanes, units;
+  int64_t unit, bank;  // distances
+  Buffer<T> data;
+  bool finite;  // all taps are
+
+  FilterVectors(const ConvProblem<T>& problem, const ConvKernels<T>& kernels)
+      : lanes(kernels.lanes), units(CeilDiv(problem.shape.filters(), lanes)) {
+    unit = problem.shape.terms() * lanes;
+    bank = units * unit;
+    data = Buffer<T>(problem.banks * bank);
+    for (int64_t b = 0; b < problem.banks; ++b) {
+      Pack(problem, kernels, problem.filter + b * problem.filter_strides.n, data.get() + b * bank);
+    }
+    finite = kernels.finite(data.get(), problem.banks * bank);
+  }
+
+ private:
+  void Pack(const ConvProblem<T>& problem, const ConvKernels<T>& kernels, const Source<T>& from,
+            T* to) const {
+    const ConvShape& shape = problem.shape;
+    const FilterStrides& strides = problem.filter_strides;
+    const int64_t c = shape.group_c, k = shape.group_k, filters = shape.filters();
+    const int64_t width = shape.w.window, taps = shape.taps(), terms = shape.terms();
+    // Distances of taps and of filters, where these are equally spaced.
+    const int64_t tap = width > 1 ? strides.s : strides.r, next = k > 1 ? strides.k : strides.g;
+    const bool even_taps = width == 1 || shape.h.window == 1 || strides.r == width * tap;
+    const bool even_filters = k == 1 || shape.groups == 1 || strides.g == k * next;
+    const bool native = from.native() && even_taps && even_filters;
+    if (native && next == 1 && (c == 1 || taps == 1 || tap == c * strides.c)) {  // HWIO
+      return kernels.spread_channels(from.InPlace(), c == 1 ? tap : strides.c, terms, filters, to,
+                                     unit);
+    }
+    if (native && tap == 1 && next > 0 && filters >= lanes) {  // OIHW
+      for (int64_t u = 0; u < units; ++u, to += unit) {
+        const int64_t first = std::min(u * lanes, filters - lanes);
+        for (int64_t i = 0; i < c; ++i) {
+          const Source<T> rows = from + (first * next + i * strides.c);
+          kernels.transpose(rows.InPlace(), next, lanes, taps, to + i * lanes, c * lanes);
+        }
+      }
+      return;
+    }
+    const Buffer<T> row(filters);
+    for (int64_t t = 0; t < terms; ++t, to += lanes) {
+      const Source<T> term =
+          from + (t / (width * c) * strides.r + t / c % width * strides.s + t % c * strides.c);
+      for (int64_t g = 0; g < (even_filters ? 1 : shape.groups); ++g) {
+        (term + g * strides.g).Read(next, even_filters ? filters : k, row.get() + g * k);
+      }
+      kernels.spread_channels(row.get(), 0, 1, filters, to, unit);
+    }
+  }
+};
+
+// Which channels units read and write.
+template <class T>
+class Units {
+ public:
+  using Index = typename LaneMap<T>::Index;
+
+  Units(const ConvShape& shape, int64_t lanes) : shape_(shape), lanes_(lanes) {
+    const int64_t units = CeilDiv(shape.filters(), lanes);
+    if (identity()) return;
+    index_ = Buffer<Index>(units * shape.group_c * lanes);
+    Index* to = index_.get();
+    for (int64_t unit = 0; unit < units; ++unit) {
+      for (int64_t c = 0; c < shape.group_c; ++c) {
+        for (int64_t j = 0; j < lanes; ++j) {
+          const int64_t k = std::min(FirstOut(unit) + j, shape.filters() - 1);
+          *to++ = static_cast<Index>(k / shape.group_k * shape.group_c + c - FirstIn(unit));
+        }
+      }
+    }
+  }
+
+  // Whether every output channel has the input channel of its own number.
+  bool identity() const { return shape_.group_c == 1 && shape_.group_k == 1; }
+  // The channels written: from FirstOut on, `out` of them.
+  int64_t FirstOut(int64_t unit) const {
+    return std::min(unit * lanes_, std::max<int64_t>(0, shape_.filters() - lanes_));
+  }
+  int64_t Out() const { return std::min(lanes_, shape_.filters()); }
+  // The channels read.
+  int64_t FirstIn(int64_t unit) const {
+    return FirstOut(unit) / shape_.group_k * shape_.group_c;
+  }
+  int64_t In(int64_t unit) const {
+    return CeilDiv(FirstOut(unit) + Out(), shape_.group_k) * shape_.group_c - FirstIn(unit);
+  }
+  LaneMap<T> Map(int64_t unit) const {
+    return {static_cast<size_t>(shape_.group_c), static_cast<size_t>(In(unit)),
+            index_.get() + unit * shape_.group_c * lanes_};
+  }
+
+ private:
+  const ConvShape& shape_;
+  const int64_t lanes_;
+  Buffer<Index> index_;  // [unit][c][lane]
+};
+
+// Taps s whose columns s·dilation leave the same rest by the stride read the same input columns,
+// shifted: one phase of a strip serves them all.
+struct Phases {
+  std::vector<int64_t> rests;   // of each phase
+  std::vector<int64_t> of_tap;  // the phase of tap s
+
+  Phases(const WindowAxis& w, int64_t taps) {
+    for (int64_t s = 0; s < taps; ++s) {
+      const int64_t rest = s * w.dilation % w.stride;
+      const auto found = std::find(rests.begin(), rests.end(), rest);
+      of_tap.push_back(found - rests.begin());
+      if (found == rests.end()) rests.push_back(rest);
+    }
+  }
+  int64_t count() const { return rests.size(); }
+};
+
+// How the problem is cut. Sizes follow caches and threads; no sum's order depends on them.
+struct Plan {
+  bool in_place;
+  bool from_planes, to_planes;  // channels are not neighbours in x, in the result
+  int64_t lanes, strip_rows;
+  // Output rows oh and oh + row_step share strips: their windows are `shift` tap rows apart.
+  int64_t row_step, shift;
+  // The part of the window that is worked through at a time: all of it, unless its strips are
+  // larger than the caches.
+  int64_t part_rows, part_taps;
+  Phases phases;
+  int64_t length;               // positions of a phase
+  int64_t strip;                // elements of a strip
+  int64_t slots;                // of a ring of strips
+  bool sliding;                 // neighbouring taps have neighbouring positions
+  std::vector<size_t> offsets;  // of the terms (s, c) of a part's row
+  Split rows, columns;          // of the output
+  // The last unit stays with the one that it overlaps.
+  int64_t overlapping;
+  Split unit_pieces;
+  double total_ns;
+
+  int64_t UnitsEnd(int64_t piece) const {
+    return unit_pieces.end(piece) + (piece + 1 == unit_pieces.count ? overlapping : 0);
+  }
+  int64_t most_units() const { return unit_pieces.longest() + overlapping; }
+};
+
+template <class T>
+Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels,
+              const FilterVectors<T>& filters) {
+  const ConvShape& shape = problem.shape;
+  const WindowAxis &h = shape.h, &w = shape.w;
+  const bool from_planes = problem.x_strides.c != 1 && shape.channels() > 1;
+  const bool to_planes = problem.out_strides.c != 1 && shape.filters() > 1;
+  const int64_t lanes = kernels.lanes, strip_rows = kernels.strip_rows, c = shape.group_c;
+  const int64_t common = std::gcd(h.stride, h.dilation);
+  const int64_t row_step = h.dilation / common, shift = h.stride / common;
+  const bool in_place = !from_planes && problem.x.native() && c == 1 && shape.group_k == 1 &&
+                        shape.filters() >= lanes && problem.rows.constant() &&
+                        problem.columns.constant() && filters.finite &&
+                        shape.taps() <= 9 * h.stride * w.stride;
+
+  int64_t part_rows = h.window, part_taps = w.window;
+  Phases phases(w, part_taps);
+  const auto slots = [&] { return (strip_rows - 1) * shift + part_rows; };
+  const auto reach = [&] { return (part_taps - 1) * w.dilation / w.stride; };
+  // Columns whose strips fit in a quarter of L2, for all of a ring.
+  const int64_t l2 = Caches().l2, vector_bytes = lanes * int64_t{sizeof(T)};
+  const auto fitting = [&] {
+    return (c > 1 && getenv("L1B") ? atoi(getenv("L1B")) * 1024 : l2 / 4) / vector_bytes / (slots() * c * phases.count()) - reach();
+  };
+  const int64_t least = std::min<int64_t>(w.out, 8);
+  if (!in_place && fitting() < least) {
+    part_rows = 1;
+    while (fitting() < least && part_taps > 1) {
+      part_taps = CeilDiv(part_taps, 2);
+      phases = Phases(w, part_taps);
+    }
+  }
+  const double elements = double(h.in) * double(w.in) * double(shape.channels()) +
+                          double(shape.pixels()) * double(shape.filters());
+  const double total_ns = problem.flops() / kFlopsPerNs +
+                          double(problem.batch) * elements * sizeof(T) / kBytesPerNs;
+  const int64_t threads = ThreadsFor(total_ns);
+  const int64_t wanted = threads == 1 ? 1 : CeilDiv((getenv("WT") ? atoi(getenv("WT")) : 4) * threads, problem.batch);
+  const Split columns(w.out, 1, std::max(least, fitting()));
+  const int64_t length = (columns.longest() + reach()) | 1;
+  const int64_t strip = c * phases.count() * length * lanes;
+  const int64_t ring_bytes = in_place ? 0 : slots() * strip * int64_t{sizeof(T)};
+  const int64_t overlapping =
+      shape.filters() > lanes && shape.filters() % lanes > 0 ? 1 : 0;
+  const int64_t most =
+      in_place ? filters.units : std::max<int64_t>(1, l2 / (getenv("LD") ? atoi(getenv("LD")) : 2) / std::max<int64_t>(1, ring_bytes));
+  const int64_t halo = std::max<int64_t>(0, h.window - h.stride) * h.dilation;
+  const int64_t least_rows = std::max<int64_t>(strip_rows, in_place ? 0 : (getenv("HF") ? atoi(getenv("HF")) : 33) * halo / shape.taps());
+  // Two threads seldom write the same cache line where each has planes of its own, or rows of
+  // neighbouring channels.
+  const auto cut = [&](int64_t done, int64_t at_most) {
+    return 2 * done >= wanted ? 1 : std::clamp<int64_t>(CeilDiv(wanted, done), 1, std::max<int64_t>(1, at_most));
+  };
+  const int64_t most_row_pieces = h.out / least_rows;
+  const bool units_first = to_planes || (getenv("UF") && !in_place);
+  int64_t row_pieces = units_first ? 1 : cut(columns.count, most_row_pieces);
+  const Split pieces(filters.units - overlapping, 1, most, cut(columns.count * row_pieces, units_first ? filters.units : filters.units / 4));
+  if (units_first) row_pieces = cut(columns.count * pieces.count, most_row_pieces);
+  const Split rows(h.out, strip_rows, h.out, row_pieces);
+  Plan plan{in_place, from_planes, to_planes, lanes, strip_rows, row_step, shift, part_rows, part_taps, phases,
+            length, strip, slots(), c == 1 && w.stride == 1 && w.dilation == 1, {}, rows, columns, overlapping, pieces, total_ns};
+  for (int64_t s = 0; s < part_taps; ++s) {
+    for (int64_t i = 0; i < c; ++i) {
+      plan.offsets.push_back(
+          in_place ? s * w.dilation * problem.x_strides.w
+                   : ((i * phases.count() + phases.of_tap[s]) * length + s * w.dilation / w.stride) *
+                         lanes);
+    }
+  }
+  return plan;
+}
+
+// One task, in one thread's scratch.
+template <class T>
+class Task {
+ public:
+  Task(const ConvProblem<T>& problem, const ConvKernels<T>& kernels, const Plan& plan,
+       const FilterVectors<T>& filters, const Units<T>& units, Scratch scratch)
+      : problem_(problem), kernels_(kernels), plan_(plan), filters_(filters), channels_(units) {
+    ring_ = scratch.Take<T>(RingCount(plan));
+    strips_ = scratch.Take<const T*>(plan.slots);
+    sums_ = scratch.Take<T>(SumCount(plan, problem));
+    stage_ = scratch.Take<T>(StageCount(plan, problem));
+    planes_ = scratch.Take<T>(PlaneCount(plan, problem));
+  }
+
+  static size_t ScratchBytes(const Plan& plan, const ConvProblem<T>& problem) {
+    return Scratch::Bytes<T>(RingCount(plan)) + Scratch::Bytes<const T*>(plan.slots) +
+           Scratch::Bytes<T>(SumCount(plan, problem)) + Scratch::Bytes<T>(StageCount(plan, problem)) +
+           Scratch::Bytes<T>(PlaneCount(plan, problem));
+  }
+
+  void Run(int64_t image, int64_t unit_piece, int64_t row_piece, int64_t column_piece) {
+    image_ = image;
+    row_end_ = plan_.rows.end(row_piece);
+    column_ = plan_.columns.begin(column_piece);
+    columns_ = plan_.columns.end(column_piece) - column_;
+    unit_ = plan_.unit_pieces.begin(unit_piece);
+    units_ = plan_.UnitsEnd(unit_piece) - unit_;
+    x_ = problem_.x + image * problem_.x_strides.n;
+    const int64_t begin = plan_.rows.begin(row_piece);
+    for (first_row_ = begin; first_row_ < std::min(begin + plan_.row_step, row_end_); ++first_row_) {
+      if (plan_.in_place) {
+        SweepInPlace();
+      } else {
+        Sweep();
+      }
+    }
+  }
+
+ private:
+  // Some output rows, some of the window, and some columns.
+  struct Block {
+    int64_t j, rows;  // output rows first_row_ + (j + i)·row_step, i < rows
+    int64_t r, window, s, taps;
+    int64_t column, columns;
+    bool first, last;  // of the parts of the window
+    ptrdiff_t x_offset;
+  };
+
+  static bool Whole(const Plan& plan, const ConvShape& shape) {
+    return plan.part_rows == shape.h.window && plan.part_taps == shape.w.window;
+  }
+  // Whether the kernel applies bias and activation.
+  static bool Activates(const Plan& plan, const ConvProblem<T>& problem) {
+    return Whole(plan, problem.shape) && problem.activation <= Activation::kRelu6;
+  }
+  // Whether it stores results, too.
+  static bool Stores(const Plan& plan, const ConvProblem<T>& problem) {
+    return Activates(plan, problem) && problem.out.native() && problem.clamp == nullptr &&
+           !plan.to_planes;
+  }
+  static int64_t RingCount(const Plan& plan) {
+    return plan.in_place ? 0 : plan.most_units() * plan.slots * plan.strip;
+  }
+  static int64_t SumCount(const Plan& plan, const ConvProblem<T>& problem) {
+    return Stores(plan, problem) ? 0 : plan.strip_rows * plan.columns.longest() * plan.lanes;
+  }
+  // No more channels of x than these are under the units of a task, or under one unit.
+  static int64_t StageCount(const Plan& plan, const ConvProblem<T>& problem) {
+    const ConvShape& shape = problem.shape;
+    if (plan.in_place || (problem.x.native() && !plan.from_planes)) return 0;
+    const int64_t units = plan.from_planes ? 1 : plan.most_units();
+    return StagePixels(plan, shape) * std::max(plan.lanes, (CeilDiv(units * plan.lanes, shape.group_k) + 1) * shape.group_c);
+  }
+  static int64_t StagePixels(const Plan& plan, const ConvShape& shape) {
+    return std::min(shape.w.in, plan.length * shape.w.stride);
+  }
+  static int64_t PlaneCount(const Plan& plan, const ConvProblem<T>& problem) {
+    const ConvShape& shape = problem.shape;
+    const int64_t in = !plan.from_planes || (problem.x.native() && problem.x_strides.w == 1) ? 0 :
+        StagePixels(plan, shape) * (CeilDiv(plan.lanes, shape.group_k) + 1) * shape.group_c;
+    const int64_t out = plan.to_planes && (!problem.out.native() || problem.clamp != nullptr || problem.out_strides.w != 1) ? plan.columns.longest() * plan.lanes : 0;
+    return std::max(in, out);
+  }
+
+  T* Slot(int64_t unit, int64_t n) const {
+    return ring_ + (unit * plan_.slots + n % plan_.slots) * plan_.strip;
+  }
+  // The row of x under strip n, which is under tap row n - j·shift of the sweep's output row j.
+  int64_t InputRow(int64_t n) const {
+    return problem_.rows(problem_.shape.h.First(first_row_) + n * problem_.shape.h.dilation);
+  }
+  int64_t RowCount() const { return CeilDiv(row_end_ - first_row_, plan_.row_step); }
+
+  // Output rows first_row_, first_row_ + row_step, … of the task.
+  void Sweep() {
+    const WindowAxis &h = problem_.shape.h, &w = problem_.shape.w;
+    const bool whole = Whole(plan_, problem_.shape);
+    int64_t packed = 0;
+    for (int64_t j = 0; j < RowCount(); j += plan_.strip_rows) {
+      const int64_t rows = std::min(plan_.strip_rows, RowCount() - j);
+      for (int64_t r = 0; r < h.window; r += plan_.part_rows) {
+        const int64_t window = std::min(plan_.part_rows, h.window - r);
+        const int64_t begin = j * plan_.shift + r, end = begin + (rows - 1) * plan_.shift + window;
+        for (int64_t s = 0; s < w.window; s += plan_.part_taps) {
+          const int64_t taps = std::min(plan_.part_taps, w.window - s);
+          for (int64_t n = whole ? std::max(packed, begin) : begin; n < end; ++n) PackStrip(n, s, taps);
+          packed = end;
+          for (int64_t n = begin; n < end; ++n) {
+            strips_[n - begin] = Skipped(InputRow(n)) ? nullptr : Slot(0, n);
+          }
+          const bool last = r + window == h.window && s + taps == w.window;
+          Compute({j, rows, r, window, s, taps, column_, columns_, r == 0 && s == 0, last, 0});
+        }
+      }
+    }
+  }
+
+  bool Skipped(int64_t ih) const { return ih == Border::kNone && filters_.finite; }
+
+  void SweepInPlace() {
+    const WindowAxis &h = problem_.shape.h, &w = problem_.shape.w;
+    const ImageStrides& strides = problem_.x_strides;
+    // Columns all of whose taps are inside the image, of the task's.
+    const int64_t end = column_ + columns_;
+    const int64_t room = w.in - 1 - (w.window - 1) * w.dilation + w.before;  // for the last one
+    const int64_t inner = std::clamp(CeilDiv(w.before, w.stride), column_, end);
+    const int64_t past = std::clamp(room < 0 ? 0 : room / w.stride + 1, inner, end);
+    const T* const x = x_.InPlace() + channels_.FirstIn(unit_);
+    for (int64_t j = 0; j < RowCount(); j += plan_.strip_rows) {
+      const int64_t rows = std::min(plan_.strip_rows, RowCount() - j);
+      for (int64_t q = 0; q < (rows - 1) * plan_.shift + h.window; ++q) {
+        const int64_t ih = InputRow(j * plan_.shift + q);
+        strips_[q] = ih == Border::kNone ? nullptr : x + ih * strides.h;
+      }
+      const auto compute = [&](int64_t s, int64_t taps, int64_t column, int64_t columns) {
+        const ptrdiff_t offset = w.Input(column, s) * strides.w;
+        Compute({j, rows, 0, h.window, s, taps, column, columns, true, true, offset});
+      };
+      const auto border = [&](int64_t begin, int64_t stop) {
+        for (int64_t i = begin; i < stop; ++i) {
+          const int64_t s = TapsBefore(i, 0);
+          compute(s, TapsBefore(i, w.in) - s, i, 1);
+        }
+      };
+      border(column_, inner);
+      if (inner < past) compute(0, w.window, inner, past - inner);
+      border(past, end);
+    }
+  }
+
+  // How many taps of output column i lie before column `limit` of x.
+  int64_t TapsBefore(int64_t i, int64_t limit) const {
+    const WindowAxis& w = problem_.shape.w;
+    return std::clamp<int64_t>(CeilDiv(limit - w.First(i), w.dilation), 0, w.window);
+  }
+
+  // Strip n of every unit, for the taps [s, s + taps).
+  void PackStrip(int64_t n, int64_t s, int64_t taps) {
+    const WindowAxis& w = problem_.shape.w;
+    const int64_t ih = InputRow(n);
+    if (Skipped(ih)) return;
+    if (ih == Border::kNone) {
+      for (int64_t u = 0; u < units_; ++u) std::fill_n(Slot(u, n), plan_.strip, T(0));
+      return;
+    }
+    const Source<T> row = x_ + ih * problem_.x_strides.h;
+    const int64_t first = w.Input(column_, s), last = w.Input(column_ + columns_ - 1, s + taps - 1);
+    const int64_t begin = std::clamp<int64_t>(first, 0, w.in), end = std::clamp(last + 1, begin, w.in);
+    if (plan_.from_planes) {
+      for (int64_t u = 0; u < units_; ++u) {
+        const Pixels pixels = Transpose(row, u, begin, end - begin);
+        PackPositions(pixels, n, u, 1, first, begin, end, taps);
+      }
+    } else {
+      PackPositions(Convert(row, begin, end - begin), n, 0, units_, first, begin, end, taps);
+    }
+    if (!problem_.columns.constant()) PackBorder(row, n, first, taps);
+  }
+
+  // Pixels as vectors of channels.
+  struct Pixels {
+    const T* first;
+    int64_t step;
+  };
+
+  // The positions of strip n, of `units` units from u on, whose columns are [begin, end) of x, and
+  // zeros in the others. 
+  void PackPositions(const Pixels& pixels, int64_t n, int64_t u, int64_t units, int64_t first, int64_t begin, int64_t end, int64_t taps) {
+    const WindowAxis& w = problem_.shape.w;
+    for (int64_t phase = 0; phase < plan_.phases.count(); ++phase) {
+      const int64_t start = first + plan_.phases.rests[phase];
+      const int64_t length = columns_ + (taps - 1) * w.dilation / w.stride;
+      const int64_t low = std::clamp<int64_t>(CeilDiv(begin - start, w.stride), 0, length);
+      const int64_t high = std::clamp<int64_t>(CeilDiv(end - start, w.stride), low, length);
+      const int64_t at = phase * plan_.length;
+      Clear(n, u, units, at, low);
+      const Pixels from{pixels.first + (start + low * w.stride - begin) * pixels.step, w.stride * pixels.step};
+      Spread(from, high - low, n, u, units, at + low);
+      Clear(n, u, units, at + high, length - high);
+    }
+  }
+
+  void PackBorder(const Source<T>& row, int64_t n, int64_t first, int64_t taps) {
+    const WindowAxis& w = problem_.shape.w;
+    for (int64_t phase = 0; phase < plan_.phases.count(); ++phase) {
+      const int64_t length = columns_ + (taps - 1) * w.dilation / w.stride;
+      for (int64_t i = 0; i < length; ++i) {
+        const int64_t position = first + plan_.phases.rests[phase] + i * w.stride;
+        if (Inside(position, w.in)) continue;
+        const int64_t column = problem_.columns(position), at = phase * plan_.length + i;
+        for (int64_t u = 0; plan_.from_planes && u < units_; ++u) {
+          Spread(Transpose(row, u, column, 1), 1, n, u, 1, at);
+        }
+        if (!plan_.from_planes) Spread(Convert(row, column, 1), 1, n, 0, units_, at);
+      }
+    }
+  }
+
+  void Clear(int64_t n, int64_t u, int64_t units, int64_t position, int64_t count) {
+    if (count == 0) return;
+    const int64_t plane = plan_.phases.count() * plan_.length * plan_.lanes;
+    for (int64_t i = u; i < u + units; ++i) {
+      for (int64_t c = 0; c < problem_.shape.group_c; ++c) {
+        std::fill_n(Slot(i, n) + c * plane + position * plan_.lanes, count * plan_.lanes, T(0));
+      }
+    }
+  }
+
+  // Pixels to positions of strip n.
+  void Spread(const Pixels& pixels, int64_t count, int64_t n, int64_t u, int64_t units, int64_t position) {
+    if (count == 0) return;
+    T* const to = Slot(u, n) + position * plan_.lanes;
+    const int64_t ring = plan_.slots * plan_.strip, plane = plan_.phases.count() * plan_.length * plan_.lanes;
+    const int64_t base = channels_.FirstIn(unit_ + u);
+    if (channels_.identity()) {
+      const int64_t n_channels = channels_.FirstIn(unit_ + u + units - 1) + channels_.Out() - base;
+      kernels_.spread_channels(pixels.first, pixels.step, count, n_channels, to, ring);
+      return;
+    }
+    for (int64_t i = 0; i < units; ++i) {
+      kernels_.spread_groups(pixels.first + channels_.FirstIn(unit_ + u + i) - base, pixels.step, count,
+                             channels_.Map(unit_ + u + i), to + i * ring, plane);
+    }
+  }
+
+  // `count` pixels of all channels that the task's units read, where these are neighbours.
+  Pixels Convert(const Source<T>& row, int64_t column, int64_t count) {
+    const int64_t step = problem_.x_strides.w, first = channels_.FirstIn(unit_);
+    const int64_t last = unit_ + units_ - 1;
+    const int64_t channels = channels_.FirstIn(last) + channels_.In(last) - first;
+    const Source<T> from = row + (column * step + first);
+    if (from.native()) return {from.InPlace(), step};
+    if (step == channels) {
+      from.Read(1, count * channels, stage_);
+    } else {
+      for (int64_t i = 0; i < count; ++i) (from + i * step).Read(1, channels, stage_ + i * channels);
+    }
+    return {stage_, channels};
+  }
+
+  // `count` pixels of the channels that one unit reads.
+  Pixels Transpose(const Source<T>& row, int64_t u, int64_t column, int64_t count) {
+    const ImageStrides& strides = problem_.x_strides;
+    const int64_t channels = channels_.In(unit_ + u);
+    const Source<T> from = row + (column * strides.w + channels_.FirstIn(unit_ + u) * strides.c);
+    const bool in_place = from.native() && strides.w == 1 && strides.c > 0;
+    if (!in_place) {
+      for (int64_t c = 0; c < channels; ++c) {
+        (from + c * strides.c).Read(strides.w, count, planes_ + c * count);
+      }
+    }
+    const T* const planes = in_place ? from.InPlace() : planes_;
+    const int64_t stride = in_place ? strides.c : count;
+    if (channels <= plan_.lanes) {
+      kernels_.rows_to_vectors(planes, stride, channels, count, stage_);
+      return {stage_, plan_.lanes};
+    }
+    kernels_.transpose(planes, stride, channels, count, stage_, channels);
+    return {stage_, channels};
+  }
+
+  void Compute(const Block& block) {
+    const ConvShape& shape = problem_.shape;
+    const ImageStrides& strides = problem_.out_strides;
+    const int64_t channel = channels_.FirstOut(unit_);
+    const int64_t oh = first_row_ + block.j * plan_.row_step;
+    const Sink<T> out = problem_.out + (image_ * strides.n + channel * strides.c +
+                                        oh * strides.h + block.column * strides.w);
+    Strips<T> strips;
+    strips.rows = strips_;
+    strips.count = block.rows;
+    strips.shift = plan_.shift;
+    strips.window = block.window;
+    strips.offsets = plan_.offsets.data();
+    strips.terms = block.taps * shape.group_c;
+    strips.sliding = plan_.sliding ? block.taps / 3 * 3 : 0;
+    strips.x_offset = block.x_offset;
+    strips.x_step = shape.w.stride * problem_.x_strides.w;
+    strips.x_unit = plan_.slots * plan_.strip;
+    strips.filter = filters_.data.get() + problem_.bank(image_) * filters_.bank + unit_ * filters_.unit +
+                    (block.r * shape.w.window + block.s) * shape.group_c * plan_.lanes;
+    strips.filter_step = shape.w.window * shape.group_c * plan_.lanes;
+    strips.filter_unit = filters_.unit;
+    strips.vectors = block.columns;
+    strips.units = units_;
+    strips.n = channels_.FirstOut(unit_ + units_ - 1) + channels_.Out() - channel;
+    strips.first = block.first;
+    strips.sums = sums_;
+    strips.sums_stride = block.columns * plan_.lanes;
+    strips.activation = problem_.activation;
+    strips.bias = problem_.bias + image_ * problem_.bias_stride + channel;
+    strips.out = out.InPlace();
+    strips.row_stride = plan_.row_step * strides.h;
+    strips.vector_stride = strides.w;
+    const auto run = plan_.in_place ? kernels_.channels_in_place : kernels_.channel_strips;
+    if (Stores(plan_, problem_)) return run(strips);
+    strips.units = 1;
+    strips.n = channels_.Out();
+    strips.out = Activates(plan_, problem_) ? sums_ : nullptr;
+    strips.row_stride = strips.sums_stride;
+    strips.vector_stride = plan_.lanes;
+    for (int64_t u = 0; u < units_; ++u) {
+      const int64_t first = channels_.FirstOut(unit_ + u) - channel;
+      strips.bias = problem_.bias + image_ * problem_.bias_stride + channel + first;
+      strips.x_offset = block.x_offset + (plan_.in_place ? first : u * static_cast<ptrdiff_t>(strips.x_unit));
+      run(strips);
+      if (block.last) Finish(block, strips, out + first * strides.c);
+      strips.filter += strips.filter_unit;
+    }
+  }
+
+  // From sums, or results that are to be moved, of one unit to the result.
+  void Finish(const Block& block, const Strips<T>& strips, const Sink<T>& out) {
+    const ImageStrides& strides = problem_.out_strides;
+    const int64_t n = strips.n, lanes = plan_.lanes, columns = block.columns;
+    const bool native = out.native() && problem_.clamp == nullptr && strides.w == 1;
+    if (strips.out == nullptr) {
+      kernels_.finish[static_cast<int>(problem_.activation)](sums_, lanes, block.rows * columns, n, strips.bias, sums_, lanes);
+    }
+    for (int64_t i = 0; i < block.rows; ++i) {
+      T* const sums = sums_ + i * strips.sums_stride;
+      const Sink<T> to = out + i * plan_.row_step * strides.h;
+      if (!plan_.to_planes) {
+        for (int64_t p = 0; p < columns; ++p) Store(sums + p * lanes, n, to + p * strides.w, 1);
+      } else if (native && strides.c > 0) {
+        kernels_.vectors_to_rows(sums, n, columns, to.InPlace(), strides.c);
+      } else {
+        kernels_.vectors_to_rows(sums, n, columns, planes_, columns);
+        for (int64_t c = 0; c < n; ++c) Store(planes_ + c * columns, columns, to + c * strides.c, strides.w);
+      }
+    }
+  }
+
+  void Store(const T* from, int64_t n, const Sink<T>& to, int64_t stride) {
+    to.Write(from, n, stride);
+    if (problem_.clamp != nullptr) problem_.clamp(to.bytes(), n, stride);
+  }
+
+  const ConvProblem<T>& problem_;
+  const ConvKernels<T>& kernels_;
+  const Plan& plan_;
+  const FilterVectors<T>& filters_;
+  const Units<T>& channels_;
+  Source<T> x_;
+  int64_t image_ = 0, unit_ = 0, units_ = 0;
+  int64_t first_row_ = 0, row_end_ = 0, column_ = 0, columns_ = 0;
+  // Scratch.
+  T* ring_;           // [unit][slot][c][phase][position][lane]
+  const T** strips_;  // under the output rows of a block
+  T* sums_;           // [row][column][lane], where results cannot be stored as they come
+  T* stage_;          // pixels of x, converted or transposed: [pixel][channel]
+  T* planes_;         // planes of x or of the result, of another type or not contiguous
+};
+
+}  // namespace
+
+template <class T>
+void RunGrouped(const ConvProblem<T>& problem) {
+  const auto& kernels = ConvKernelsFor<T>(ActiveTarget());
+  const FilterVectors<T> filters(problem, kernels);
+  const Units<T> units(problem.shape, kernels.lanes);
+  const Plan plan = MakePlan(problem, kernels, filters);
+  const int64_t per_unit = plan.rows.count * plan.columns.count;
+  const int64_t per_image = plan.unit_pieces.count * per_unit;
+  const Work work{problem.batch * per_image, plan.total_ns, Task<T>::ScratchBytes(plan, problem)};
+  ParallelFor(work, [&](int64_t index, Scratch scratch) {
+    Task<T> task(problem, kernels, plan, filters, units, scratch);
+    task.Run(index / per_image, index % per_image / per_unit, index % per_unit / plan.columns.count,
+             index % plan.columns.count);
+  });
+}
+
+template void RunGrouped(const ConvProblem<float>&);
+template void RunGrouped(const ConvProblem<double>&);
+template void RunGrouped(const ConvProblem<int32_t>&);
+template void RunGrouped(const ConvProblem<int64_t>&);
+
+}  // namespace lanewise
