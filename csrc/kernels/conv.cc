@@ -38,6 +38,8 @@ constexpr ConvKernels<T> MakeConvKernels() {
   kernels.strip_rows = kStripRows;
   kernels.channel_strips = ConvStrips<T, StripKind::kChannels>;
   kernels.channels_in_place = ConvStrips<T, StripKind::kInPlace>;
+  kernels.lookup_strips = ConvStrips<T, StripKind::kLookup>;
+  kernels.broadcast = ConvStrips<T, StripKind::kBroadcast>;
   kernels.spread_channels = SpreadChannels<T>;
   kernels.spread_groups = SpreadGroups<T>;
   kernels.finite = Finite<T>;

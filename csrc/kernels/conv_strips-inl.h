@@ -32,12 +32,9 @@ constexpr size_t kStripVectors = 4;
 #endif
 constexpr size_t kStripRows = 2;
 
-enum class StripKind { kChannels, kInPlace, kPixels };
-
-template <StripKind kKind, class D, class T>
-HWY_INLINE hn::Vec<D> LoadTap(D d, const T* p) {
-  return kKind == StripKind::kPixels ? hn::Set(d, *p) : hn::Load(d, p);
-}
+// Where the vectors of x come from: strips, x itself, the lanes of strips that an index names, or one
+// element of x for all lanes.
+enum class StripKind { kChannels, kInPlace, kLookup, kBroadcast };
 
 // f(i) for i < N, as integral constants: an array that is indexed so is in registers from the start.
 template <class F, size_t... I>
@@ -61,11 +58,14 @@ template <size_t kLow, size_t kHigh, size_t NV, StripKind kKind, class T, class 
 HWY_INLINE void AddStrip(const T* HWY_RESTRICT row, const T* HWY_RESTRICT f0,
                          const T* HWY_RESTRICT f1, const Strips<T>& s, Sums<V, NV>& sum) {
   const hn::ScalableTag<T> d;
-  const size_t lanes = hn::Lanes(d), step = kKind == StripKind::kPixels ? 1 : lanes;
-  const size_t terms = s.terms, sliding = s.sliding, x_step = kKind == StripKind::kInPlace ? s.x_step : lanes;
+  const hn::ScalableTag<typename Strips<T>::Index> di;
+  constexpr bool kStrided = kKind == StripKind::kInPlace || kKind == StripKind::kBroadcast;
+  const size_t lanes = hn::Lanes(d), x_step = kStrided ? s.x_step : lanes;
+  const size_t terms = s.terms, sliding = s.sliding, period = s.period;
   const size_t* HWY_RESTRICT offsets = s.offsets;
-  size_t t = 0;
-  if constexpr (kKind != StripKind::kPixels) {
+  const typename Strips<T>::Index* HWY_RESTRICT index = s.index;
+  size_t t = 0, c = 0;
+  if constexpr (kKind == StripKind::kChannels || kKind == StripKind::kInPlace) {
     for (; t < sliding; t += 3) {
       V x[NV + 2];
       Unroll<NV + 2>([&](auto v) LANEWISE_UNROLLED { x[v] = hn::LoadU(d, row + (t + v) * x_step); });
@@ -83,10 +83,20 @@ HWY_INLINE void AddStrip(const T* HWY_RESTRICT row, const T* HWY_RESTRICT f0,
   for (; t < terms; ++t) {
     const T* const from = row + offsets[t];
     V x[NV];
-    Unroll<NV>([&](auto v) LANEWISE_UNROLLED { x[v] = hn::LoadU(d, from + v * x_step); });
+    if constexpr (kKind == StripKind::kLookup) {
+      const auto lookup = hn::IndicesFromVec(d, hn::Load(di, index + c * lanes));
+      Unroll<NV>([&](auto v) LANEWISE_UNROLLED {
+        x[v] = hn::TableLookupLanes(hn::Load(d, from + v * x_step), lookup);
+      });
+      c = c + 1 == period ? 0 : c + 1;
+    } else if constexpr (kKind == StripKind::kBroadcast) {
+      Unroll<NV>([&](auto v) LANEWISE_UNROLLED { x[v] = hn::Set(d, from[v * x_step]); });
+    } else {
+      Unroll<NV>([&](auto v) LANEWISE_UNROLLED { x[v] = hn::LoadU(d, from + v * x_step); });
+    }
     Unroll<kHigh - kLow>([&](auto row_index) LANEWISE_UNROLLED {
       constexpr size_t i = kLow + row_index;
-      const V f = LoadTap<kKind>(d, (i == 0 ? f0 : f1) + t * step);
+      const V f = hn::Load(d, (i == 0 ? f0 : f1) + t * lanes);
       Unroll<NV>([&](auto v) LANEWISE_UNROLLED {
         sum.of[i][v] = MultiplyAdd(x[v], f, sum.of[i][v]);
       });
@@ -116,10 +126,10 @@ HWY_NOINLINE void StripTile(const Strips<T>& s, size_t first, size_t unit) {
   const T* f1 = f0;
   // Channels of the last unit may be some of the unit before as well, so that its vectors are full.
   const size_t channel = HWY_MIN(unit * lanes, s.n - HWY_MIN(s.n, lanes));
+  const bool strided = kKind == StripKind::kInPlace || kKind == StripKind::kBroadcast;
   const ptrdiff_t x_offset =
-      s.x_offset + static_cast<ptrdiff_t>(kKind == StripKind::kInPlace
-                                              ? channel + first * s.x_step
-                                              : unit * s.x_unit + offset);
+      s.x_offset + static_cast<ptrdiff_t>((kKind == StripKind::kInPlace ? channel : unit * s.x_unit) +
+                                          first * (strided ? s.x_step : lanes));
   size_t q = 0;
   for (; q < HWY_MIN(shift, window); ++q, f0 += step) {
     if (rows[q] == nullptr) continue;
@@ -141,13 +151,8 @@ HWY_NOINLINE void StripTile(const Strips<T>& s, size_t first, size_t unit) {
     });
     return;
   }
-  const T* const bias_of = s.bias + (kKind == StripKind::kPixels ? unit : channel);
-  const V bias = kKind == StripKind::kPixels ? hn::Set(d, *bias_of)
-                 : s.n >= lanes              ? hn::LoadU(d, bias_of)
-                                             : LoadFirst(d, bias_of, s.n);
-  T* const out =
-      s.out + (kKind == StripKind::kPixels ? static_cast<ptrdiff_t>(unit) * s.out_unit : static_cast<ptrdiff_t>(channel)) +
-      static_cast<ptrdiff_t>(first) * s.vector_stride;
+  const V bias = s.n >= lanes ? hn::LoadU(d, s.bias + channel) : LoadFirst(d, s.bias, s.n);
+  T* const out = s.out + channel + static_cast<ptrdiff_t>(first) * s.vector_stride;
   Unroll<kStripRows>([&](auto i) LANEWISE_UNROLLED {
     if (i >= s.count) return;
     T* to = out + static_cast<ptrdiff_t>(i) * s.row_stride;
@@ -163,11 +168,10 @@ HWY_NOINLINE void StripTile(const Strips<T>& s, size_t first, size_t unit) {
           result = hn::IfThenElse(hn::Gt(result, six), six, result);
         }
       }
-      const size_t n = kKind == StripKind::kPixels ? s.n - offset - v * lanes : s.n;
-      if (n >= lanes) {
+      if (s.n >= lanes) {
         hn::StoreU(result, d, to);
       } else {
-        StoreFirst(result, d, to, n);
+        StoreFirst(result, d, to, s.n);
       }
       to += s.vector_stride;
     });
@@ -265,32 +269,6 @@ bool Finite([[maybe_unused]] const T* values, [[maybe_unused]] size_t n) {
   } else {
     return true;
   }
-}
-
-// to[i] = from[i·step], i < n.
-template <class T>
-HWY_INLINE void CopyRow(const T* from, int64_t step, size_t n, T* to) {
-  const hn::ScalableTag<T> d;
-  const size_t lanes = hn::Lanes(d);
-  size_t i = 0;
-  if (step == 1) {
-    for (; i + lanes <= n; i += lanes) hn::StoreU(hn::LoadU(d, from + i), d, to + i);
-    if (i < n) StoreFirst(LoadFirst(d, from + i, n - i), d, to + i, n - i);
-  } else if (step == 2) {
-    for (; i + lanes < n; i += lanes) {
-      const auto low = hn::LoadU(d, from + 2 * i), high = hn::LoadU(d, from + 2 * i + lanes);
-      hn::StoreU(hn::ConcatEven(d, high, low), d, to + i);
-    }
-    for (; i < n; ++i) to[i] = from[2 * i];
-  } else {
-    for (; i < n; ++i) to[i] = from[static_cast<int64_t>(i) * step];
-  }
-}
-
-template <class T>
-void CopyRows(const T* from, int64_t row_step, size_t rows, int64_t step, size_t n, T* to,
-              size_t to_step) {
-  for (size_t r = 0; r < rows; ++r, from += row_step, to += to_step) CopyRow(from, step, n, to);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -88,25 +88,28 @@ const DistanceKernels<T>& DistanceKernelsFor(SimdTarget target);
 
 // One or two rows of outputs over strips, which are rows of x, or of copies of x that have the
 // padding as well. Vector v < vectors of output row i < count of unit u < units is
-//   Σ_{r < window, t < terms} rows[i·shift + r][x_offset + x(u) + offsets[t] + v·step] · f(r, t)
-// as one chain of multiply-adds in the order (r, t), leaving out null rows, where
+//   Σ_{r < window, t < terms} X(r, t) · filter[u·filter_unit + r·filter_step + t·lanes + lane]
+// as one chain of multiply-adds in the order (r, t), leaving out rows that are null, where X is, from
+// p = rows[i·shift + r] + x_offset + offsets[t] on,
 //
-//   channel_strips     x(u) = u·x_unit, step = lanes; operands are aligned
-//   channels_in_place  x(u) = c(u), step = x_step
-//   pixel_strips       x(u) = 0, step = lanes
+//   channel_strips     p[u·x_unit + v·lanes + lane], aligned
+//   channels_in_place  p[c(u) + v·x_step + lane]
+//   lookup_strips      p[u·x_unit + v·lanes + index[t mod period·lanes + lane]], aligned; one unit
+//   broadcast          p[u·x_unit + v·x_step]
 //
-// f(r, t) is the vector filter[u·filter_unit + r·filter_step + t·lanes] or, in pixel_strips, the
-// number filter[u·filter_unit + r·filter_step + t] broadcast. Of the terms of channels, the first
-// `sliding`, a multiple of 3, have offsets[t] = t·step.
+// In the first two, the first `sliding` terms, a multiple of 3, have offsets[t] = t·(distance of v).
 //
-// A unit of channels is a vector of n channels in all, from c(u) = u·lanes on, but no further than
-// the last vector that is full, if there is one. A unit of pixels is a filter.
+// Units are the vectors of n channels, from c(u) = u·lanes on, but no further than the last vector
+// that is full, if there is one.
 template <class T>
 struct Strips {
+  using Index = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
   const T* const* rows;
   size_t count, shift, window;
   const size_t* offsets;
   size_t terms, sliding;
+  const Index* index;
+  size_t period;
   ptrdiff_t x_offset;
   size_t x_step, x_unit;
   const T* filter;
@@ -117,20 +120,19 @@ struct Strips {
   bool first;
   T* sums;
   size_t sums_stride;
-  // Else activation(sum + bias), which is none, relu or relu6, is stored: at
-  //   out[c(u) + i·row_stride + v·vector_stride], with bias[c(u) + lane], or, in pixel_strips,
-  //   out[u·out_unit + i·row_stride + v·vector_stride], of all vectors n lanes, with bias[u].
+  // Else activation(sum + bias[c(u) + lane]), which is none, relu or relu6, is stored at
+  // out[c(u) + i·row_stride + v·vector_stride + lane].
   Activation activation;
   const T* bias;
   T* out;
-  ptrdiff_t out_unit, row_stride, vector_stride;
+  ptrdiff_t row_stride, vector_stride;
 };
 
 // From which of `span` neighbouring channels lane j takes input channel c < channels of its group:
 // index[c·lanes + j], 64-byte aligned.
 template <class T>
 struct LaneMap {
-  using Index = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+  using Index = typename Strips<T>::Index;
   size_t channels, span;
   const Index* index;
 };
@@ -152,6 +154,8 @@ struct ConvKernels {
   size_t lanes, strip_rows;
   void (*channel_strips)(const Strips<T>& strips);
   void (*channels_in_place)(const Strips<T>& strips);
+  void (*lookup_strips)(const Strips<T>& strips);
+  void (*broadcast)(const Strips<T>& strips);
   // to[u·unit + p·lanes + j] = from[p·step + c(u) + j] for p < pixels and each unit u of n channels
   // in all (c(u) as in Strips), zeros past these. `to` is 64-byte aligned.
   void (*spread_channels)(const T* from, int64_t step, size_t pixels, size_t n, T* to,

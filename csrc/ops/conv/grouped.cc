@@ -29,81 +29,33 @@ namespace {
 
 constexpr double kFlopsPerNs = 60, kBytesPerNs = 12;
 
-// The filters as vectors: [bank][unit][term][lane], zeros past the last channel. A unit is a vector
-// of output channels, of which the last overlaps the one before unless the channels are a whole
-// number of vectors.
-template <class T>
-struct FilterVectors {
-  int64_t lanes, units;
-  int64_t unit, bank;  // distances
-  Buffer<T> data;
-  bool finite;  // all taps are
-
-  FilterVectors(const ConvProblem<T>& problem, const ConvKernels<T>& kernels)
-      : lanes(kernels.lanes), units(CeilDiv(problem.shape.filters(), lanes)) {
-    unit = problem.shape.terms() * lanes;
-    bank = units * unit;
-    data = Buffer<T>(problem.banks * bank);
-    for (int64_t b = 0; b < problem.banks; ++b) {
-      Pack(problem, kernels, problem.filter + b * problem.filter_strides.n, data.get() + b * bank);
-    }
-    finite = kernels.finite(data.get(), problem.banks * bank);
-  }
-
- private:
-  void Pack(const ConvProblem<T>& problem, const ConvKernels<T>& kernels, const Source<T>& from,
-            T* to) const {
-    const ConvShape& shape = problem.shape;
-    const FilterStrides& strides = problem.filter_strides;
-    const int64_t c = shape.group_c, k = shape.group_k, filters = shape.filters();
-    const int64_t width = shape.w.window, taps = shape.taps(), terms = shape.terms();
-    // Distances of taps and of filters, where these are equally spaced.
-    const int64_t tap = width > 1 ? strides.s : strides.r, next = k > 1 ? strides.k : strides.g;
-    const bool even_taps = width == 1 || shape.h.window == 1 || strides.r == width * tap;
-    const bool even_filters = k == 1 || shape.groups == 1 || strides.g == k * next;
-    const bool native = from.native() && even_taps && even_filters;
-    if (native && next == 1 && (c == 1 || taps == 1 || tap == c * strides.c)) {  // HWIO
-      return kernels.spread_channels(from.InPlace(), c == 1 ? tap : strides.c, terms, filters, to,
-                                     unit);
-    }
-    if (native && tap == 1 && next > 0 && filters >= lanes) {  // OIHW
-      for (int64_t u = 0; u < units; ++u, to += unit) {
-        const int64_t first = std::min(u * lanes, filters - lanes);
-        for (int64_t i = 0; i < c; ++i) {
-          const Source<T> rows = from + (first * next + i * strides.c);
-          kernels.transpose(rows.InPlace(), next, lanes, taps, to + i * lanes, c * lanes);
-        }
-      }
-      return;
-    }
-    const Buffer<T> row(filters);
-    for (int64_t t = 0; t < terms; ++t, to += lanes) {
-      const Source<T> term =
-          from + (t / (width * c) * strides.r + t / c % width * strides.s + t % c * strides.c);
-      for (int64_t g = 0; g < (even_filters ? 1 : shape.groups); ++g) {
-        (term + g * strides.g).Read(next, even_filters ? filters : k, row.get() + g * k);
-      }
-      kernels.spread_channels(row.get(), 0, 1, filters, to, unit);
-    }
-  }
+// How x is read.
+enum class Access {
+  kStrips,     // as strips of C vectors per position, in which lanes of one group are alike
+  kLookup,     // as strips of the channels themselves, which the kernel gives to the lanes
+  kInPlace,    // as vectors of channels where they are
+  kBroadcast,  // element by element where they are, as a vector belongs to one group
 };
 
-// Which channels units read and write.
+// Output channels in units of a vector. A unit may overlap the one before, so that it is full: the
+// last of all, or, for kBroadcast, of each group.
 template <class T>
 class Units {
  public:
-  using Index = typename LaneMap<T>::Index;
+  using Index = typename Strips<T>::Index;
 
-  Units(const ConvShape& shape, int64_t lanes) : shape_(shape), lanes_(lanes) {
-    const int64_t units = CeilDiv(shape.filters(), lanes);
-    if (identity()) return;
-    index_ = Buffer<Index>(units * shape.group_c * lanes);
+  Units(const ConvProblem<T>& problem, int64_t lanes, Access access)
+      : shape_(problem.shape),
+        lanes_(lanes),
+        block_(access == Access::kBroadcast ? shape_.group_k : shape_.filters()) {
+    if (access != Access::kLookup && (access != Access::kStrips || identity())) return;
+    index_ = Buffer<Index>(count() * shape_.group_c * lanes);
     Index* to = index_.get();
-    for (int64_t unit = 0; unit < units; ++unit) {
-      for (int64_t c = 0; c < shape.group_c; ++c) {
+    for (int64_t unit = 0; unit < count(); ++unit) {
+      for (int64_t c = 0; c < shape_.group_c; ++c) {
         for (int64_t j = 0; j < lanes; ++j) {
-          const int64_t k = std::min(FirstOut(unit) + j, shape.filters() - 1);
-          *to++ = static_cast<Index>(k / shape.group_k * shape.group_c + c - FirstIn(unit));
+          const int64_t k = std::min(FirstOut(unit) + j, shape_.filters() - 1);
+          *to++ = static_cast<Index>(k / shape_.group_k * shape_.group_c + c - FirstIn(unit));
         }
       }
     }
@@ -111,11 +63,16 @@ class Units {
 
   // Whether every output channel has the input channel of its own number.
   bool identity() const { return shape_.group_c == 1 && shape_.group_k == 1; }
-  // The channels written: from FirstOut on, `out` of them.
+  // Blocks of channels are cut into units of their own: all channels, or groups.
+  int64_t block() const { return block_; }
+  int64_t per_block() const { return CeilDiv(block_, lanes_); }
+  int64_t count() const { return shape_.filters() / block_ * per_block(); }
+  // The channels written: from FirstOut on, Out of them.
   int64_t FirstOut(int64_t unit) const {
-    return std::min(unit * lanes_, std::max<int64_t>(0, shape_.filters() - lanes_));
+    const int64_t last = std::max<int64_t>(0, block_ - lanes_);
+    return unit / per_block() * block_ + std::min(unit % per_block() * lanes_, last);
   }
-  int64_t Out() const { return std::min(lanes_, shape_.filters()); }
+  int64_t Out() const { return std::min(lanes_, block_); }
   // The channels read.
   int64_t FirstIn(int64_t unit) const {
     return FirstOut(unit) / shape_.group_k * shape_.group_c;
@@ -130,8 +87,66 @@ class Units {
 
  private:
   const ConvShape& shape_;
-  const int64_t lanes_;
-  Buffer<Index> index_;  // [unit][c][lane]
+  const int64_t lanes_, block_;
+  Buffer<Index> index_;  // [unit][c][lane]: which of the channels read
+};
+
+// The filters as vectors: [bank][unit][term][lane], zeros past the last channel.
+template <class T>
+struct FilterVectors {
+  int64_t unit, bank;  // distances
+  Buffer<T> data;
+  bool finite;  // all taps are
+
+  FilterVectors(const ConvProblem<T>& problem, const ConvKernels<T>& kernels, const Units<T>& units)
+      : unit(problem.shape.terms() * static_cast<int64_t>(kernels.lanes)),
+        bank(units.count() * unit),
+        data(problem.banks * bank) {
+    const FilterStrides& strides = problem.filter_strides;
+    const int64_t blocks = problem.shape.filters() / units.block();
+    for (int64_t i = 0; i < problem.banks * blocks; ++i) {
+      Pack(problem, kernels, problem.filter + (i / blocks * strides.n + i % blocks * strides.g),
+           units.block(), data.get() + i * units.per_block() * unit);
+    }
+    finite = kernels.finite(data.get(), problem.banks * bank);
+  }
+
+ private:
+  // n filters, of one group or of all.
+  void Pack(const ConvProblem<T>& problem, const ConvKernels<T>& kernels, const Source<T>& from,
+            int64_t n, T* to) const {
+    const ConvShape& shape = problem.shape;
+    const FilterStrides& strides = problem.filter_strides;
+    const int64_t c = shape.group_c, k = shape.group_k, lanes = kernels.lanes;
+    const int64_t width = shape.w.window, taps = shape.taps(), terms = shape.terms();
+    // Distances of taps and of filters, where these are equally spaced.
+    const int64_t tap = width > 1 ? strides.s : strides.r, next = k > 1 ? strides.k : strides.g;
+    const bool even_taps = width == 1 || shape.h.window == 1 || strides.r == width * tap;
+    const bool even_filters = k == 1 || n == k || strides.g == k * next;
+    const bool native = from.native() && even_taps && even_filters;
+    if (native && next == 1 && (c == 1 || taps == 1 || tap == c * strides.c)) {  // HWIO
+      const int64_t step = c == 1 ? tap : strides.c;
+      return kernels.spread_channels(from.InPlace(), step, terms, n, to, unit);
+    }
+    if (native && tap == 1 && next > 0 && n >= lanes) {  // OIHW
+      for (int64_t first = 0; first < n; first += lanes, to += unit) {
+        for (int64_t i = 0; i < c; ++i) {
+          const Source<T> rows = from + (std::min(first, n - lanes) * next + i * strides.c);
+          kernels.transpose(rows.InPlace(), next, lanes, taps, to + i * lanes, c * lanes);
+        }
+      }
+      return;
+    }
+    const Buffer<T> row(n);
+    for (int64_t t = 0; t < terms; ++t, to += lanes) {
+      const Source<T> term =
+          from + (t / (width * c) * strides.r + t / c % width * strides.s + t % c * strides.c);
+      for (int64_t i = 0; i < n; i += even_filters ? n : k) {
+        (term + i / k * strides.g).Read(next, even_filters ? n : k, row.get() + i);
+      }
+      kernels.spread_channels(row.get(), 0, 1, n, to, unit);
+    }
+  }
 };
 
 // Taps s whose columns s·dilation leave the same rest by the stride read the same input columns,
@@ -153,7 +168,7 @@ struct Phases {
 
 // How the problem is cut. Sizes follow caches and threads; no sum's order depends on them.
 struct Plan {
-  bool in_place;
+  Access access;
   bool from_planes, to_planes;  // channels are not neighbours in x, in the result
   int64_t lanes, strip_rows;
   // Output rows oh and oh + row_step share strips: their windows are `shift` tap rows apart.
@@ -162,26 +177,46 @@ struct Plan {
   // larger than the caches.
   int64_t part_rows, part_taps;
   Phases phases;
+  int64_t depth;                // vectors of a position
   int64_t length;               // positions of a phase
   int64_t strip;                // elements of a strip
   int64_t slots;                // of a ring of strips
   bool sliding;                 // neighbouring taps have neighbouring positions
   std::vector<size_t> offsets;  // of the terms (s, c) of a part's row
   Split rows, columns;          // of the output
-  // The last unit stays with the one that it overlaps.
-  int64_t overlapping;
+  // Units in sets of `unit_set`; the last `overlapping` join the last set.
+  int64_t unit_set, overlapping;
   Split unit_pieces;
   double total_ns;
 
+  bool in_place() const { return access == Access::kInPlace || access == Access::kBroadcast; }
+  int64_t UnitsBegin(int64_t piece) const { return unit_pieces.begin(piece) * unit_set; }
   int64_t UnitsEnd(int64_t piece) const {
-    return unit_pieces.end(piece) + (piece + 1 == unit_pieces.count ? overlapping : 0);
+    return unit_pieces.end(piece) * unit_set + (piece + 1 == unit_pieces.count ? overlapping : 0);
   }
-  int64_t most_units() const { return unit_pieces.longest() + overlapping; }
+  int64_t most_units() const { return unit_pieces.longest() * unit_set + overlapping; }
 };
 
 template <class T>
-Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels,
-              const FilterVectors<T>& filters) {
+Access AccessOf(const ConvProblem<T>& problem, int64_t lanes) {
+  const ConvShape& shape = problem.shape;
+  const bool inner = problem.x.native() && problem.rows.constant() && problem.columns.constant();
+  if (shape.group_k >= lanes) return inner ? Access::kBroadcast : Access::kStrips;
+  if (shape.group_c > 1) {
+    // Groups that a vector can touch.
+    const int64_t groups = (lanes + shape.group_k - 2) / shape.group_k + 1;
+    const bool whole = lanes % shape.group_k == 0 && shape.filters() % lanes == 0;
+    const int64_t touched = std::min(shape.groups, whole ? lanes / shape.group_k : groups);
+    return touched * shape.group_c <= lanes ? Access::kLookup : Access::kStrips;
+  }
+  const bool small = shape.taps() <= 9 * shape.h.stride * shape.w.stride;
+  const bool vectors = problem.x_strides.c == 1 && shape.filters() >= lanes;
+  return inner && small && vectors && shape.group_k == 1 ? Access::kInPlace : Access::kStrips;
+}
+
+template <class T>
+Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels, Access access,
+              const Units<T>& all) {
   const ConvShape& shape = problem.shape;
   const WindowAxis &h = shape.h, &w = shape.w;
   const bool from_planes = problem.x_strides.c != 1 && shape.channels() > 1;
@@ -189,10 +224,8 @@ Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels,
   const int64_t lanes = kernels.lanes, strip_rows = kernels.strip_rows, c = shape.group_c;
   const int64_t common = std::gcd(h.stride, h.dilation);
   const int64_t row_step = h.dilation / common, shift = h.stride / common;
-  const bool in_place = !from_planes && problem.x.native() && c == 1 && shape.group_k == 1 &&
-                        shape.filters() >= lanes && problem.rows.constant() &&
-                        problem.columns.constant() && filters.finite &&
-                        shape.taps() <= 9 * h.stride * w.stride;
+  const bool in_place = access == Access::kInPlace || access == Access::kBroadcast;
+  const int64_t depth = access == Access::kStrips ? c : 1;
 
   int64_t part_rows = h.window, part_taps = w.window;
   Phases phases(w, part_taps);
@@ -201,7 +234,7 @@ Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels,
   // Columns whose strips fit in a quarter of L2, for all of a ring.
   const int64_t l2 = Caches().l2, vector_bytes = lanes * int64_t{sizeof(T)};
   const auto fitting = [&] {
-    return (c > 1 && getenv("L1B") ? atoi(getenv("L1B")) * 1024 : l2 / 4) / vector_bytes / (slots() * c * phases.count()) - reach();
+    return l2 / 4 / vector_bytes / (slots() * depth * phases.count()) - reach();
   };
   const int64_t least = std::min<int64_t>(w.out, 8);
   if (!in_place && fitting() < least) {
@@ -216,36 +249,40 @@ Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels,
   const double total_ns = problem.flops() / kFlopsPerNs +
                           double(problem.batch) * elements * sizeof(T) / kBytesPerNs;
   const int64_t threads = ThreadsFor(total_ns);
-  const int64_t wanted = threads == 1 ? 1 : CeilDiv((getenv("WT") ? atoi(getenv("WT")) : 4) * threads, problem.batch);
+  const int64_t wanted = threads == 1 ? 1 : CeilDiv((to_planes ? 4 : 2) * threads, problem.batch);
   const Split columns(w.out, 1, std::max(least, fitting()));
   const int64_t length = (columns.longest() + reach()) | 1;
-  const int64_t strip = c * phases.count() * length * lanes;
+  const int64_t strip = depth * phases.count() * length * lanes;
   const int64_t ring_bytes = in_place ? 0 : slots() * strip * int64_t{sizeof(T)};
-  const int64_t overlapping =
-      shape.filters() > lanes && shape.filters() % lanes > 0 ? 1 : 0;
-  const int64_t most =
-      in_place ? filters.units : std::max<int64_t>(1, l2 / (getenv("LD") ? atoi(getenv("LD")) : 2) / std::max<int64_t>(1, ring_bytes));
+  const int64_t unit_set = access == Access::kBroadcast ? all.per_block() : 1;
+  const int64_t overlapping = unit_set == 1 && access != Access::kBroadcast &&
+                                      shape.filters() > lanes && shape.filters() % lanes > 0
+                                  ? 1
+                                  : 0;
+  const int64_t unit_sets = all.count() / unit_set - overlapping;
+  const int64_t most = in_place ? unit_sets : std::max<int64_t>(1, l2 / 2 / ring_bytes);
   const int64_t halo = std::max<int64_t>(0, h.window - h.stride) * h.dilation;
-  const int64_t least_rows = std::max<int64_t>(strip_rows, in_place ? 0 : (getenv("HF") ? atoi(getenv("HF")) : 33) * halo / shape.taps());
+  const int64_t least_rows = std::max<int64_t>(strip_rows, in_place ? 0 : 40 * halo / shape.taps());
   // Two threads seldom write the same cache line where each has planes of its own, or rows of
   // neighbouring channels.
   const auto cut = [&](int64_t done, int64_t at_most) {
     return 2 * done >= wanted ? 1 : std::clamp<int64_t>(CeilDiv(wanted, done), 1, std::max<int64_t>(1, at_most));
   };
   const int64_t most_row_pieces = h.out / least_rows;
-  const bool units_first = to_planes || (getenv("UF") && !in_place);
+  const bool units_first = to_planes;
   int64_t row_pieces = units_first ? 1 : cut(columns.count, most_row_pieces);
-  const Split pieces(filters.units - overlapping, 1, most, cut(columns.count * row_pieces, units_first ? filters.units : filters.units / 4));
+  const Split pieces(unit_sets, 1, most, cut(columns.count * row_pieces, units_first ? unit_sets : unit_sets * std::max<int64_t>(unit_set, 1) / 4));
   if (units_first) row_pieces = cut(columns.count * pieces.count, most_row_pieces);
   const Split rows(h.out, strip_rows, h.out, row_pieces);
-  Plan plan{in_place, from_planes, to_planes, lanes, strip_rows, row_step, shift, part_rows, part_taps, phases,
-            length, strip, slots(), c == 1 && w.stride == 1 && w.dilation == 1, {}, rows, columns, overlapping, pieces, total_ns};
+  Plan plan{access, from_planes, to_planes, lanes, strip_rows, row_step, shift, part_rows, part_taps, phases, depth,
+            length, strip, slots(), c == 1 && (access == Access::kInPlace || access == Access::kStrips) && w.stride == 1 && w.dilation == 1, {}, rows, columns, unit_set, overlapping, pieces, total_ns};
   for (int64_t s = 0; s < part_taps; ++s) {
     for (int64_t i = 0; i < c; ++i) {
+      const int64_t plane = (depth > 1 ? i : 0) * phases.count() + phases.of_tap[s];
       plan.offsets.push_back(
-          in_place ? s * w.dilation * problem.x_strides.w
-                   : ((i * phases.count() + phases.of_tap[s]) * length + s * w.dilation / w.stride) *
-                         lanes);
+          access == Access::kBroadcast ? s * w.dilation * problem.x_strides.w + i * problem.x_strides.c
+          : in_place ? s * w.dilation * problem.x_strides.w
+                     : (plane * length + s * w.dilation / w.stride) * lanes);
     }
   }
   return plan;
@@ -276,12 +313,12 @@ class Task {
     row_end_ = plan_.rows.end(row_piece);
     column_ = plan_.columns.begin(column_piece);
     columns_ = plan_.columns.end(column_piece) - column_;
-    unit_ = plan_.unit_pieces.begin(unit_piece);
+    unit_ = plan_.UnitsBegin(unit_piece);
     units_ = plan_.UnitsEnd(unit_piece) - unit_;
     x_ = problem_.x + image * problem_.x_strides.n;
     const int64_t begin = plan_.rows.begin(row_piece);
     for (first_row_ = begin; first_row_ < std::min(begin + plan_.row_step, row_end_); ++first_row_) {
-      if (plan_.in_place) {
+      if (plan_.in_place()) {
         SweepInPlace();
       } else {
         Sweep();
@@ -312,7 +349,7 @@ class Task {
            !plan.to_planes;
   }
   static int64_t RingCount(const Plan& plan) {
-    return plan.in_place ? 0 : plan.most_units() * plan.slots * plan.strip;
+    return plan.in_place() ? 0 : plan.most_units() * plan.slots * plan.strip;
   }
   static int64_t SumCount(const Plan& plan, const ConvProblem<T>& problem) {
     return Stores(plan, problem) ? 0 : plan.strip_rows * plan.columns.longest() * plan.lanes;
@@ -320,7 +357,7 @@ class Task {
   // No more channels of x than these are under the units of a task, or under one unit.
   static int64_t StageCount(const Plan& plan, const ConvProblem<T>& problem) {
     const ConvShape& shape = problem.shape;
-    if (plan.in_place || (problem.x.native() && !plan.from_planes)) return 0;
+    if (plan.in_place() || (problem.x.native() && !plan.from_planes)) return 0;
     const int64_t units = plan.from_planes ? 1 : plan.most_units();
     return StagePixels(plan, shape) * std::max(plan.lanes, (CeilDiv(units * plan.lanes, shape.group_k) + 1) * shape.group_c);
   }
@@ -329,7 +366,7 @@ class Task {
   }
   static int64_t PlaneCount(const Plan& plan, const ConvProblem<T>& problem) {
     const ConvShape& shape = problem.shape;
-    const int64_t in = !plan.from_planes || (problem.x.native() && problem.x_strides.w == 1) ? 0 :
+    const int64_t in = plan.in_place() || !plan.from_planes || (problem.x.native() && problem.x_strides.w == 1) ? 0 :
         StagePixels(plan, shape) * (CeilDiv(plan.lanes, shape.group_k) + 1) * shape.group_c;
     const int64_t out = plan.to_planes && (!problem.out.native() || problem.clamp != nullptr || problem.out_strides.w != 1) ? plan.columns.longest() * plan.lanes : 0;
     return std::max(in, out);
@@ -378,7 +415,7 @@ class Task {
     const int64_t room = w.in - 1 - (w.window - 1) * w.dilation + w.before;  // for the last one
     const int64_t inner = std::clamp(CeilDiv(w.before, w.stride), column_, end);
     const int64_t past = std::clamp(room < 0 ? 0 : room / w.stride + 1, inner, end);
-    const T* const x = x_.InPlace() + channels_.FirstIn(unit_);
+    const T* const x = x_.InPlace() + channels_.FirstIn(unit_) * strides.c;
     for (int64_t j = 0; j < RowCount(); j += plan_.strip_rows) {
       const int64_t rows = std::min(plan_.strip_rows, RowCount() - j);
       for (int64_t q = 0; q < (rows - 1) * plan_.shift + h.window; ++q) {
@@ -473,7 +510,7 @@ class Task {
     if (count == 0) return;
     const int64_t plane = plan_.phases.count() * plan_.length * plan_.lanes;
     for (int64_t i = u; i < u + units; ++i) {
-      for (int64_t c = 0; c < problem_.shape.group_c; ++c) {
+      for (int64_t c = 0; c < plan_.depth; ++c) {
         std::fill_n(Slot(i, n) + c * plane + position * plan_.lanes, count * plan_.lanes, T(0));
       }
     }
@@ -491,6 +528,11 @@ class Task {
       return;
     }
     for (int64_t i = 0; i < units; ++i) {
+      if (plan_.access == Access::kLookup) {
+        const int64_t unit = unit_ + u + i;
+        kernels_.spread_channels(pixels.first + channels_.FirstIn(unit) - base, pixels.step, count, channels_.In(unit), to + i * ring, ring);
+        continue;
+      }
       kernels_.spread_groups(pixels.first + channels_.FirstIn(unit_ + u + i) - base, pixels.step, count,
                              channels_.Map(unit_ + u + i), to + i * ring, plane);
     }
@@ -535,10 +577,8 @@ class Task {
   void Compute(const Block& block) {
     const ConvShape& shape = problem_.shape;
     const ImageStrides& strides = problem_.out_strides;
-    const int64_t channel = channels_.FirstOut(unit_);
     const int64_t oh = first_row_ + block.j * plan_.row_step;
-    const Sink<T> out = problem_.out + (image_ * strides.n + channel * strides.c +
-                                        oh * strides.h + block.column * strides.w);
+    const bool stores = Stores(plan_, problem_);
     Strips<T> strips;
     strips.rows = strips_;
     strips.count = block.rows;
@@ -547,38 +587,46 @@ class Task {
     strips.offsets = plan_.offsets.data();
     strips.terms = block.taps * shape.group_c;
     strips.sliding = plan_.sliding ? block.taps / 3 * 3 : 0;
-    strips.x_offset = block.x_offset;
+    strips.period = shape.group_c;
     strips.x_step = shape.w.stride * problem_.x_strides.w;
-    strips.x_unit = plan_.slots * plan_.strip;
-    strips.filter = filters_.data.get() + problem_.bank(image_) * filters_.bank + unit_ * filters_.unit +
-                    (block.r * shape.w.window + block.s) * shape.group_c * plan_.lanes;
+    strips.x_unit = plan_.in_place() ? 0 : plan_.slots * plan_.strip;
     strips.filter_step = shape.w.window * shape.group_c * plan_.lanes;
     strips.filter_unit = filters_.unit;
     strips.vectors = block.columns;
-    strips.units = units_;
-    strips.n = channels_.FirstOut(unit_ + units_ - 1) + channels_.Out() - channel;
     strips.first = block.first;
     strips.sums = sums_;
     strips.sums_stride = block.columns * plan_.lanes;
     strips.activation = problem_.activation;
-    strips.bias = problem_.bias + image_ * problem_.bias_stride + channel;
-    strips.out = out.InPlace();
-    strips.row_stride = plan_.row_step * strides.h;
-    strips.vector_stride = strides.w;
-    const auto run = plan_.in_place ? kernels_.channels_in_place : kernels_.channel_strips;
-    if (Stores(plan_, problem_)) return run(strips);
-    strips.units = 1;
-    strips.n = channels_.Out();
-    strips.out = Activates(plan_, problem_) ? sums_ : nullptr;
-    strips.row_stride = strips.sums_stride;
-    strips.vector_stride = plan_.lanes;
-    for (int64_t u = 0; u < units_; ++u) {
-      const int64_t first = channels_.FirstOut(unit_ + u) - channel;
-      strips.bias = problem_.bias + image_ * problem_.bias_stride + channel + first;
-      strips.x_offset = block.x_offset + (plan_.in_place ? first : u * static_cast<ptrdiff_t>(strips.x_unit));
+    strips.row_stride = stores ? plan_.row_step * strides.h : strips.sums_stride;
+    strips.vector_stride = stores ? strides.w : plan_.lanes;
+    const auto run = plan_.access == Access::kBroadcast ? kernels_.broadcast
+                     : plan_.access == Access::kInPlace ? kernels_.channels_in_place
+                     : plan_.access == Access::kLookup  ? kernels_.lookup_strips
+                                                        : kernels_.channel_strips;
+    // As many units at a time as the kernel can walk over.
+    const int64_t at_once = !stores || plan_.access == Access::kLookup ? 1
+                            : plan_.access == Access::kBroadcast       ? plan_.unit_set
+                                                                       : units_;
+    for (int64_t u = 0; u < units_; u += at_once) {
+      const int64_t unit = unit_ + u, channel = channels_.FirstOut(unit);
+      const int64_t last = unit + std::min(at_once, units_ - u) - 1;
+      const Sink<T> out = problem_.out + (image_ * strides.n + channel * strides.c +
+                                          oh * strides.h + block.column * strides.w);
+      strips.units = last + 1 - unit;
+      strips.n = channels_.FirstOut(last) + channels_.Out() - channel;
+      strips.index = plan_.access == Access::kLookup ? channels_.Map(unit).index : nullptr;
+      strips.x_offset =
+          block.x_offset +
+          (plan_.in_place()
+               ? (channels_.FirstIn(unit) - channels_.FirstIn(unit_)) * problem_.x_strides.c
+               : u * plan_.slots * plan_.strip);
+      strips.filter = filters_.data.get() + problem_.bank(image_) * filters_.bank +
+                      unit * filters_.unit +
+                      (block.r * shape.w.window + block.s) * shape.group_c * plan_.lanes;
+      strips.bias = problem_.bias + image_ * problem_.bias_stride + channel;
+      strips.out = stores ? out.InPlace() : Activates(plan_, problem_) ? sums_ : nullptr;
       run(strips);
-      if (block.last) Finish(block, strips, out + first * strides.c);
-      strips.filter += strips.filter_unit;
+      if (!stores && block.last) Finish(block, strips, out);
     }
   }
 
@@ -630,9 +678,14 @@ class Task {
 template <class T>
 void RunGrouped(const ConvProblem<T>& problem) {
   const auto& kernels = ConvKernelsFor<T>(ActiveTarget());
-  const FilterVectors<T> filters(problem, kernels);
-  const Units<T> units(problem.shape, kernels.lanes);
-  const Plan plan = MakePlan(problem, kernels, filters);
+  Access access = AccessOf(problem, kernels.lanes);
+  const bool wide = problem.shape.group_k >= static_cast<int64_t>(kernels.lanes);
+  if (wide && access != Access::kBroadcast) return RunDirect(problem);
+  const Units<T> units(problem, kernels.lanes, access);
+  const FilterVectors<T> filters(problem, kernels, units);
+  if (!filters.finite && wide) return RunDirect(problem);
+  if (!filters.finite && access == Access::kInPlace) access = Access::kStrips;
+  const Plan plan = MakePlan(problem, kernels, access, units);
   const int64_t per_unit = plan.rows.count * plan.columns.count;
   const int64_t per_image = plan.unit_pieces.count * per_unit;
   const Work work{problem.batch * per_image, plan.total_ns, Task<T>::ScratchBytes(plan, problem)};
