@@ -2,9 +2,9 @@
 // groups of few channels. Included once per SIMD target.
 //
 // Two output rows × NV vectors of accumulators. Both rows share the strips under them: a load of x
-// serves two multiply-adds, and a load of a filter NV. Where the vectors under neighbouring taps are
-// neighbours themselves, three taps share NV + 2 loads of x. 32 registers hold 2×8 accumulators, 10
-// vectors of x and a filter; 16 registers 2×4, 6 and a filter.
+// serves two multiply-adds, and a load of a filter NV. Where the vectors under neighbouring taps
+// are neighbours themselves, three taps share NV + 2 loads of x. 32 registers hold 2×8
+// accumulators, 10 vectors of x and a filter; 16 registers 2×4, 6 and a filter.
 #if defined(LANEWISE_KERNELS_CONV_STRIPS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LANEWISE_KERNELS_CONV_STRIPS_INL_H_
 #undef LANEWISE_KERNELS_CONV_STRIPS_INL_H_
@@ -32,11 +32,12 @@ constexpr size_t kStripVectors = 4;
 #endif
 constexpr size_t kStripRows = 2;
 
-// Where the vectors of x come from: strips, x itself, the lanes of strips that an index names, or one
-// element of x for all lanes.
+// Where the vectors of x come from: strips, x itself, the lanes of strips that an index names, or
+// one element of x for all lanes.
 enum class StripKind { kChannels, kInPlace, kLookup, kBroadcast };
 
-// f(i) for i < N, as integral constants: an array that is indexed so is in registers from the start.
+// f(i) for i < N, as integral constants: an array that is indexed so is in registers from the
+// start.
 template <class F, size_t... I>
 HWY_INLINE void UnrollOver(const F& f, std::index_sequence<I...>) {
   (f(std::integral_constant<size_t, I>()), ...);
@@ -52,8 +53,8 @@ struct Sums {
   V of[kStripRows][NV];
 };
 
-// Adds the products of one strip to the sums of the output rows kLow <= i < kHigh, whose filters are
-// at f0 and f1.
+// Adds the products of one strip to the sums of the output rows kLow <= i < kHigh, whose filters
+// are at f0 and f1.
 template <size_t kLow, size_t kHigh, size_t NV, StripKind kKind, class T, class V>
 HWY_INLINE void AddStrip(const T* HWY_RESTRICT row, const T* HWY_RESTRICT f0,
                          const T* HWY_RESTRICT f1, const Strips<T>& s, Sums<V, NV>& sum) {
@@ -68,7 +69,8 @@ HWY_INLINE void AddStrip(const T* HWY_RESTRICT row, const T* HWY_RESTRICT f0,
   if constexpr (kKind == StripKind::kChannels || kKind == StripKind::kInPlace) {
     for (; t < sliding; t += 3) {
       V x[NV + 2];
-      Unroll<NV + 2>([&](auto v) LANEWISE_UNROLLED { x[v] = hn::LoadU(d, row + (t + v) * x_step); });
+      Unroll<NV + 2>([&](auto v)
+                         LANEWISE_UNROLLED { x[v] = hn::LoadU(d, row + (t + v) * x_step); });
       Unroll<3>([&](auto u) LANEWISE_UNROLLED {
         Unroll<kHigh - kLow>([&](auto row_index) LANEWISE_UNROLLED {
           constexpr size_t i = kLow + row_index;
@@ -97,9 +99,8 @@ HWY_INLINE void AddStrip(const T* HWY_RESTRICT row, const T* HWY_RESTRICT f0,
     Unroll<kHigh - kLow>([&](auto row_index) LANEWISE_UNROLLED {
       constexpr size_t i = kLow + row_index;
       const V f = hn::Load(d, (i == 0 ? f0 : f1) + t * lanes);
-      Unroll<NV>([&](auto v) LANEWISE_UNROLLED {
-        sum.of[i][v] = MultiplyAdd(x[v], f, sum.of[i][v]);
-      });
+      Unroll<NV>([&](auto v)
+                     LANEWISE_UNROLLED { sum.of[i][v] = MultiplyAdd(x[v], f, sum.of[i][v]); });
     });
   }
 }
@@ -128,8 +129,9 @@ HWY_NOINLINE void StripTile(const Strips<T>& s, size_t first, size_t unit) {
   const size_t channel = HWY_MIN(unit * lanes, s.n - HWY_MIN(s.n, lanes));
   const bool strided = kKind == StripKind::kInPlace || kKind == StripKind::kBroadcast;
   const ptrdiff_t x_offset =
-      s.x_offset + static_cast<ptrdiff_t>((kKind == StripKind::kInPlace ? channel : unit * s.x_unit) +
-                                          first * (strided ? s.x_step : lanes));
+      s.x_offset +
+      static_cast<ptrdiff_t>((kKind == StripKind::kInPlace ? channel : unit * s.x_unit) +
+                             first * (strided ? s.x_step : lanes));
   size_t q = 0;
   for (; q < HWY_MIN(shift, window); ++q, f0 += step) {
     if (rows[q] == nullptr) continue;
@@ -228,8 +230,8 @@ void SpreadGroups(const T* from, int64_t step, size_t pixels, const LaneMap<T>& 
     if (map.span <= lanes) {
       const auto lookup = hn::IndicesFromVec(d, index);
       SpreadPixels(from, step, pixels, to, [&](const T* x) HWY_ATTR {
-        return hn::TableLookupLanes(
-            map.span == lanes ? hn::LoadU(d, x) : LoadFirst(d, x, map.span), lookup);
+        return hn::TableLookupLanes(map.span == lanes ? hn::LoadU(d, x) : LoadFirst(d, x, map.span),
+                                    lookup);
       });
     } else if (map.span <= 2 * lanes) {
       const auto size = hn::Set(di, static_cast<Index>(lanes));

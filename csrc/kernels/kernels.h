@@ -89,15 +89,16 @@ const DistanceKernels<T>& DistanceKernelsFor(SimdTarget target);
 // One or two rows of outputs over strips, which are rows of x, or of copies of x that have the
 // padding as well. Vector v < vectors of output row i < count of unit u < units is
 //   Σ_{r < window, t < terms} X(r, t) · filter[u·filter_unit + r·filter_step + t·lanes + lane]
-// as one chain of multiply-adds in the order (r, t), leaving out rows that are null, where X is, from
-// p = rows[i·shift + r] + x_offset + offsets[t] on,
+// as one chain of multiply-adds in the order (r, t), leaving out rows that are null, where X is,
+// from p = rows[i·shift + r] + x_offset + offsets[t] on,
 //
 //   channel_strips     p[u·x_unit + v·lanes + lane], aligned
 //   channels_in_place  p[c(u) + v·x_step + lane]
 //   lookup_strips      p[u·x_unit + v·lanes + index[t mod period·lanes + lane]], aligned; one unit
 //   broadcast          p[u·x_unit + v·x_step]
 //
-// In the first two, the first `sliding` terms, a multiple of 3, have offsets[t] = t·(distance of v).
+// In the first two, the first `sliding` terms, a multiple of 3, have offsets[t] = t·(distance of
+// v).
 //
 // Units are the vectors of n channels, from c(u) = u·lanes on, but no further than the last vector
 // that is full, if there is one.
@@ -158,8 +159,7 @@ struct ConvKernels {
   void (*broadcast)(const Strips<T>& strips);
   // to[u·unit + p·lanes + j] = from[p·step + c(u) + j] for p < pixels and each unit u of n channels
   // in all (c(u) as in Strips), zeros past these. `to` is 64-byte aligned.
-  void (*spread_channels)(const T* from, int64_t step, size_t pixels, size_t n, T* to,
-                          size_t unit);
+  void (*spread_channels)(const T* from, int64_t step, size_t pixels, size_t n, T* to, size_t unit);
   // to[c·plane + p·lanes + j] = from[p·step + index[c·lanes + j]] for p < pixels. `to` is 64-byte
   // aligned.
   void (*spread_groups)(const T* from, int64_t step, size_t pixels, const LaneMap<T>& map, T* to,

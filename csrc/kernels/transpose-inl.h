@@ -73,7 +73,8 @@ HWY_INLINE hn::Vec<D> LoadBlocks(D d, const T* p, size_t stride) {
     return hn::LoadU(d, p);
   } else {
     const hn::Half<D> half;
-    return hn::Combine(d, LoadBlocks(half, p + hn::MaxLanes(half) * sizeof(T) / 16 * stride, stride),
+    return hn::Combine(d,
+                       LoadBlocks(half, p + hn::MaxLanes(half) * sizeof(T) / 16 * stride, stride),
                        LoadBlocks(half, p, stride));
   }
 }
@@ -84,7 +85,8 @@ HWY_INLINE void StoreBlocks(D d, hn::Vec<D> v, T* p, size_t stride) {
   } else {
     const hn::Half<D> half;
     StoreBlocks(half, hn::LowerHalf(half, v), p, stride);
-    StoreBlocks(half, hn::UpperHalf(half, v), p + hn::MaxLanes(half) * sizeof(T) / 16 * stride, stride);
+    StoreBlocks(half, hn::UpperHalf(half, v), p + hn::MaxLanes(half) * sizeof(T) / 16 * stride,
+                stride);
   }
 }
 

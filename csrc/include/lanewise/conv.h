@@ -88,7 +88,7 @@ void Conv2d(const TensorView& x, const TensorView& w, const TensorView* bias,
 
 /// What Conv2d would do for one image, and why.
 struct ConvChoice {
-  std::string name;    ///< "direct", "depthwise" (the same sum) or "winograd"
+  std::string name;    ///< "direct", "depthwise", "grouped" (the same sum) or "winograd"
   std::string reason;  ///< one sentence
 };
 

@@ -1,18 +1,20 @@
 // Convolution in groups of few channels, down to one (depthwise): lanes are output channels, and
 // vectors are full however small a group is, as a vector may span several of them.
 //
-//   strips   Each row of x is laid out with its padding as vectors: strip[c][phase][position] holds in
-//            each lane input channel c of the lane's own group. Pixels under neighbouring outputs are
-//            neighbours: where the stride is above 1, they are split by phase. Planes (NCHW) are
-//            transposed on the way, and other types converted. Strips are kept in a ring for as long
-//            as output rows need them.
-//   in place Depthwise, where channels are neighbours in memory (NHWC) and the window is small, reads
+//   strips   Each row of x is laid out with its padding as vectors: strip[c][phase][position] holds
+//   in
+//            each lane input channel c of the lane's own group. Pixels under neighbouring outputs
+//            are neighbours: where the stride is above 1, they are split by phase. Planes (NCHW)
+//            are transposed on the way, and other types converted. Strips are kept in a ring for as
+//            long as output rows need them.
+//   in place Depthwise, where channels are neighbours in memory (NHWC) and the window is small,
+//   reads
 //            x where it is. Outputs at the border are computed one column at a time, with the taps
 //            that lie inside the image.
 //
-// Both run the chain of multiply-adds of the direct convolution, in the order (r, s, c), and so give
-// the same bits in both layouts. Rows and taps in the padding are left out where all taps are finite,
-// as adding 0·tap then changes nothing.
+// Both run the chain of multiply-adds of the direct convolution, in the order (r, s, c), and so
+// give the same bits in both layouts. Rows and taps in the padding are left out where all taps are
+// finite, as adding 0·tap then changes nothing.
 #include <algorithm>
 #include <numeric>
 #include <vector>
@@ -28,6 +30,7 @@ namespace lanewise {
 namespace {
 
 constexpr double kFlopsPerNs = 60, kBytesPerNs = 12;
+constexpr double kNsPerPackedElement = 1;
 
 // How x is read.
 enum class Access {
@@ -74,9 +77,7 @@ class Units {
   }
   int64_t Out() const { return std::min(lanes_, block_); }
   // The channels read.
-  int64_t FirstIn(int64_t unit) const {
-    return FirstOut(unit) / shape_.group_k * shape_.group_c;
-  }
+  int64_t FirstIn(int64_t unit) const { return FirstOut(unit) / shape_.group_k * shape_.group_c; }
   int64_t In(int64_t unit) const {
     return CeilDiv(FirstOut(unit) + Out(), shape_.group_k) * shape_.group_c - FirstIn(unit);
   }
@@ -104,11 +105,15 @@ struct FilterVectors {
         data(problem.banks * bank) {
     const FilterStrides& strides = problem.filter_strides;
     const int64_t blocks = problem.shape.filters() / units.block();
-    for (int64_t i = 0; i < problem.banks * blocks; ++i) {
+    const double ns = kNsPerPackedElement * double(problem.banks) * double(bank);
+    std::vector<uint8_t> finite_blocks(problem.banks * blocks);
+    ParallelFor({problem.banks * blocks, ns, 0}, [&](int64_t i, Scratch) {
+      T* const to = data.get() + i * units.per_block() * unit;
       Pack(problem, kernels, problem.filter + (i / blocks * strides.n + i % blocks * strides.g),
-           units.block(), data.get() + i * units.per_block() * unit);
-    }
-    finite = kernels.finite(data.get(), problem.banks * bank);
+           units.block(), to);
+      finite_blocks[i] = kernels.finite(to, units.per_block() * unit);
+    });
+    finite = std::count(finite_blocks.begin(), finite_blocks.end(), 0) == 0;
   }
 
  private:
@@ -246,8 +251,8 @@ Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels, Acce
   }
   const double elements = double(h.in) * double(w.in) * double(shape.channels()) +
                           double(shape.pixels()) * double(shape.filters());
-  const double total_ns = problem.flops() / kFlopsPerNs +
-                          double(problem.batch) * elements * sizeof(T) / kBytesPerNs;
+  const double total_ns =
+      problem.flops() / kFlopsPerNs + double(problem.batch) * elements * sizeof(T) / kBytesPerNs;
   const int64_t threads = ThreadsFor(total_ns);
   const int64_t wanted = threads == 1 ? 1 : CeilDiv((to_planes ? 4 : 2) * threads, problem.batch);
   const Split columns(w.out, 1, std::max(least, fitting()));
@@ -266,23 +271,48 @@ Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels, Acce
   // Two threads seldom write the same cache line where each has planes of its own, or rows of
   // neighbouring channels.
   const auto cut = [&](int64_t done, int64_t at_most) {
-    return 2 * done >= wanted ? 1 : std::clamp<int64_t>(CeilDiv(wanted, done), 1, std::max<int64_t>(1, at_most));
+    if (2 * done >= wanted) return int64_t{1};
+    const int64_t pieces = std::clamp<int64_t>(at_most, 1, CeilDiv(wanted, done));
+    return pieces > threads ? pieces / threads * threads : pieces;
   };
   const int64_t most_row_pieces = h.out / least_rows;
   const bool units_first = to_planes;
   int64_t row_pieces = units_first ? 1 : cut(columns.count, most_row_pieces);
-  const Split pieces(unit_sets, 1, most, cut(columns.count * row_pieces, units_first ? unit_sets : unit_sets * std::max<int64_t>(unit_set, 1) / 4));
+  const Split pieces(unit_sets, 1, most,
+                     cut(columns.count * row_pieces,
+                         units_first ? unit_sets : unit_sets * std::max<int64_t>(unit_set, 1) / 4));
   if (units_first) row_pieces = cut(columns.count * pieces.count, most_row_pieces);
   const Split rows(h.out, strip_rows, h.out, row_pieces);
-  Plan plan{access, from_planes, to_planes, lanes, strip_rows, row_step, shift, part_rows, part_taps, phases, depth,
-            length, strip, slots(), c == 1 && (access == Access::kInPlace || access == Access::kStrips) && w.stride == 1 && w.dilation == 1, {}, rows, columns, unit_set, overlapping, pieces, total_ns};
+  Plan plan{access,
+            from_planes,
+            to_planes,
+            lanes,
+            strip_rows,
+            row_step,
+            shift,
+            part_rows,
+            part_taps,
+            phases,
+            depth,
+            length,
+            strip,
+            slots(),
+            c == 1 && (access == Access::kInPlace || access == Access::kStrips) && w.stride == 1 &&
+                w.dilation == 1,
+            {},
+            rows,
+            columns,
+            unit_set,
+            overlapping,
+            pieces,
+            total_ns};
   for (int64_t s = 0; s < part_taps; ++s) {
     for (int64_t i = 0; i < c; ++i) {
       const int64_t plane = (depth > 1 ? i : 0) * phases.count() + phases.of_tap[s];
-      plan.offsets.push_back(
-          access == Access::kBroadcast ? s * w.dilation * problem.x_strides.w + i * problem.x_strides.c
-          : in_place ? s * w.dilation * problem.x_strides.w
-                     : (plane * length + s * w.dilation / w.stride) * lanes);
+      plan.offsets.push_back(access == Access::kBroadcast
+                                 ? s * w.dilation * problem.x_strides.w + i * problem.x_strides.c
+                             : in_place ? s * w.dilation * problem.x_strides.w
+                                        : (plane * length + s * w.dilation / w.stride) * lanes);
     }
   }
   return plan;
@@ -304,7 +334,8 @@ class Task {
 
   static size_t ScratchBytes(const Plan& plan, const ConvProblem<T>& problem) {
     return Scratch::Bytes<T>(RingCount(plan)) + Scratch::Bytes<const T*>(plan.slots) +
-           Scratch::Bytes<T>(SumCount(plan, problem)) + Scratch::Bytes<T>(StageCount(plan, problem)) +
+           Scratch::Bytes<T>(SumCount(plan, problem)) +
+           Scratch::Bytes<T>(StageCount(plan, problem)) +
            Scratch::Bytes<T>(PlaneCount(plan, problem));
   }
 
@@ -317,7 +348,8 @@ class Task {
     units_ = plan_.UnitsEnd(unit_piece) - unit_;
     x_ = problem_.x + image * problem_.x_strides.n;
     const int64_t begin = plan_.rows.begin(row_piece);
-    for (first_row_ = begin; first_row_ < std::min(begin + plan_.row_step, row_end_); ++first_row_) {
+    for (first_row_ = begin; first_row_ < std::min(begin + plan_.row_step, row_end_);
+         ++first_row_) {
       if (plan_.in_place()) {
         SweepInPlace();
       } else {
@@ -351,24 +383,36 @@ class Task {
   static int64_t RingCount(const Plan& plan) {
     return plan.in_place() ? 0 : plan.most_units() * plan.slots * plan.strip;
   }
+  // Sums outlive a call of the kernel, and so have to be those of every unit, only where the window
+  // is worked through in parts.
+  static int64_t UnitSums(const Plan& plan) {
+    return plan.strip_rows * plan.columns.longest() * plan.lanes;
+  }
   static int64_t SumCount(const Plan& plan, const ConvProblem<T>& problem) {
-    return Stores(plan, problem) ? 0 : plan.strip_rows * plan.columns.longest() * plan.lanes;
+    if (Stores(plan, problem)) return 0;
+    return UnitSums(plan) * (Whole(plan, problem.shape) ? 1 : plan.most_units());
   }
   // No more channels of x than these are under the units of a task, or under one unit.
   static int64_t StageCount(const Plan& plan, const ConvProblem<T>& problem) {
     const ConvShape& shape = problem.shape;
     if (plan.in_place() || (problem.x.native() && !plan.from_planes)) return 0;
     const int64_t units = plan.from_planes ? 1 : plan.most_units();
-    return StagePixels(plan, shape) * std::max(plan.lanes, (CeilDiv(units * plan.lanes, shape.group_k) + 1) * shape.group_c);
+    return StagePixels(plan, shape) *
+           std::max(plan.lanes, (CeilDiv(units * plan.lanes, shape.group_k) + 1) * shape.group_c);
   }
   static int64_t StagePixels(const Plan& plan, const ConvShape& shape) {
     return std::min(shape.w.in, plan.length * shape.w.stride);
   }
   static int64_t PlaneCount(const Plan& plan, const ConvProblem<T>& problem) {
     const ConvShape& shape = problem.shape;
-    const int64_t in = plan.in_place() || !plan.from_planes || (problem.x.native() && problem.x_strides.w == 1) ? 0 :
-        StagePixels(plan, shape) * (CeilDiv(plan.lanes, shape.group_k) + 1) * shape.group_c;
-    const int64_t out = plan.to_planes && (!problem.out.native() || problem.clamp != nullptr || problem.out_strides.w != 1) ? plan.columns.longest() * plan.lanes : 0;
+    const int64_t in =
+        plan.in_place() || !plan.from_planes || (problem.x.native() && problem.x_strides.w == 1)
+            ? 0
+            : StagePixels(plan, shape) * (CeilDiv(plan.lanes, shape.group_k) + 1) * shape.group_c;
+    const int64_t out = plan.to_planes && (!problem.out.native() || problem.clamp != nullptr ||
+                                           problem.out_strides.w != 1)
+                            ? plan.columns.longest() * plan.lanes
+                            : 0;
     return std::max(in, out);
   }
 
@@ -393,7 +437,8 @@ class Task {
         const int64_t begin = j * plan_.shift + r, end = begin + (rows - 1) * plan_.shift + window;
         for (int64_t s = 0; s < w.window; s += plan_.part_taps) {
           const int64_t taps = std::min(plan_.part_taps, w.window - s);
-          for (int64_t n = whole ? std::max(packed, begin) : begin; n < end; ++n) PackStrip(n, s, taps);
+          for (int64_t n = whole ? std::max(packed, begin) : begin; n < end; ++n)
+            PackStrip(n, s, taps);
           packed = end;
           for (int64_t n = begin; n < end; ++n) {
             strips_[n - begin] = Skipped(InputRow(n)) ? nullptr : Slot(0, n);
@@ -455,7 +500,8 @@ class Task {
     }
     const Source<T> row = x_ + ih * problem_.x_strides.h;
     const int64_t first = w.Input(column_, s), last = w.Input(column_ + columns_ - 1, s + taps - 1);
-    const int64_t begin = std::clamp<int64_t>(first, 0, w.in), end = std::clamp(last + 1, begin, w.in);
+    const int64_t begin = std::clamp<int64_t>(first, 0, w.in),
+                  end = std::clamp(last + 1, begin, w.in);
     if (plan_.from_planes) {
       for (int64_t u = 0; u < units_; ++u) {
         const Pixels pixels = Transpose(row, u, begin, end - begin);
@@ -474,8 +520,9 @@ class Task {
   };
 
   // The positions of strip n, of `units` units from u on, whose columns are [begin, end) of x, and
-  // zeros in the others. 
-  void PackPositions(const Pixels& pixels, int64_t n, int64_t u, int64_t units, int64_t first, int64_t begin, int64_t end, int64_t taps) {
+  // zeros in the others.
+  void PackPositions(const Pixels& pixels, int64_t n, int64_t u, int64_t units, int64_t first,
+                     int64_t begin, int64_t end, int64_t taps) {
     const WindowAxis& w = problem_.shape.w;
     for (int64_t phase = 0; phase < plan_.phases.count(); ++phase) {
       const int64_t start = first + plan_.phases.rests[phase];
@@ -484,7 +531,8 @@ class Task {
       const int64_t high = std::clamp<int64_t>(CeilDiv(end - start, w.stride), low, length);
       const int64_t at = phase * plan_.length;
       Clear(n, u, units, at, low);
-      const Pixels from{pixels.first + (start + low * w.stride - begin) * pixels.step, w.stride * pixels.step};
+      const Pixels from{pixels.first + (start + low * w.stride - begin) * pixels.step,
+                        w.stride * pixels.step};
       Spread(from, high - low, n, u, units, at + low);
       Clear(n, u, units, at + high, length - high);
     }
@@ -517,10 +565,12 @@ class Task {
   }
 
   // Pixels to positions of strip n.
-  void Spread(const Pixels& pixels, int64_t count, int64_t n, int64_t u, int64_t units, int64_t position) {
+  void Spread(const Pixels& pixels, int64_t count, int64_t n, int64_t u, int64_t units,
+              int64_t position) {
     if (count == 0) return;
     T* const to = Slot(u, n) + position * plan_.lanes;
-    const int64_t ring = plan_.slots * plan_.strip, plane = plan_.phases.count() * plan_.length * plan_.lanes;
+    const int64_t ring = plan_.slots * plan_.strip,
+                  plane = plan_.phases.count() * plan_.length * plan_.lanes;
     const int64_t base = channels_.FirstIn(unit_ + u);
     if (channels_.identity()) {
       const int64_t n_channels = channels_.FirstIn(unit_ + u + units - 1) + channels_.Out() - base;
@@ -530,11 +580,12 @@ class Task {
     for (int64_t i = 0; i < units; ++i) {
       if (plan_.access == Access::kLookup) {
         const int64_t unit = unit_ + u + i;
-        kernels_.spread_channels(pixels.first + channels_.FirstIn(unit) - base, pixels.step, count, channels_.In(unit), to + i * ring, ring);
+        kernels_.spread_channels(pixels.first + channels_.FirstIn(unit) - base, pixels.step, count,
+                                 channels_.In(unit), to + i * ring, ring);
         continue;
       }
-      kernels_.spread_groups(pixels.first + channels_.FirstIn(unit_ + u + i) - base, pixels.step, count,
-                             channels_.Map(unit_ + u + i), to + i * ring, plane);
+      kernels_.spread_groups(pixels.first + channels_.FirstIn(unit_ + u + i) - base, pixels.step,
+                             count, channels_.Map(unit_ + u + i), to + i * ring, plane);
     }
   }
 
@@ -548,7 +599,8 @@ class Task {
     if (step == channels) {
       from.Read(1, count * channels, stage_);
     } else {
-      for (int64_t i = 0; i < count; ++i) (from + i * step).Read(1, channels, stage_ + i * channels);
+      for (int64_t i = 0; i < count; ++i)
+        (from + i * step).Read(1, channels, stage_ + i * channels);
     }
     return {stage_, channels};
   }
@@ -594,7 +646,6 @@ class Task {
     strips.filter_unit = filters_.unit;
     strips.vectors = block.columns;
     strips.first = block.first;
-    strips.sums = sums_;
     strips.sums_stride = block.columns * plan_.lanes;
     strips.activation = problem_.activation;
     strips.row_stride = stores ? plan_.row_step * strides.h : strips.sums_stride;
@@ -615,16 +666,16 @@ class Task {
       strips.units = last + 1 - unit;
       strips.n = channels_.FirstOut(last) + channels_.Out() - channel;
       strips.index = plan_.access == Access::kLookup ? channels_.Map(unit).index : nullptr;
-      strips.x_offset =
-          block.x_offset +
-          (plan_.in_place()
-               ? (channels_.FirstIn(unit) - channels_.FirstIn(unit_)) * problem_.x_strides.c
-               : u * plan_.slots * plan_.strip);
+      strips.x_offset = block.x_offset +
+                        (plan_.in_place() ? (channels_.FirstIn(unit) - channels_.FirstIn(unit_)) *
+                                                problem_.x_strides.c
+                                          : u * plan_.slots * plan_.strip);
       strips.filter = filters_.data.get() + problem_.bank(image_) * filters_.bank +
                       unit * filters_.unit +
                       (block.r * shape.w.window + block.s) * shape.group_c * plan_.lanes;
       strips.bias = problem_.bias + image_ * problem_.bias_stride + channel;
-      strips.out = stores ? out.InPlace() : Activates(plan_, problem_) ? sums_ : nullptr;
+      strips.sums = sums_ + (Whole(plan_, shape) ? 0 : u * UnitSums(plan_));
+      strips.out = stores ? out.InPlace() : Activates(plan_, problem_) ? strips.sums : nullptr;
       run(strips);
       if (!stores && block.last) Finish(block, strips, out);
     }
@@ -636,10 +687,11 @@ class Task {
     const int64_t n = strips.n, lanes = plan_.lanes, columns = block.columns;
     const bool native = out.native() && problem_.clamp == nullptr && strides.w == 1;
     if (strips.out == nullptr) {
-      kernels_.finish[static_cast<int>(problem_.activation)](sums_, lanes, block.rows * columns, n, strips.bias, sums_, lanes);
+      kernels_.finish[static_cast<int>(problem_.activation)](
+          strips.sums, lanes, block.rows * columns, n, strips.bias, strips.sums, lanes);
     }
     for (int64_t i = 0; i < block.rows; ++i) {
-      T* const sums = sums_ + i * strips.sums_stride;
+      T* const sums = strips.sums + i * strips.sums_stride;
       const Sink<T> to = out + i * plan_.row_step * strides.h;
       if (!plan_.to_planes) {
         for (int64_t p = 0; p < columns; ++p) Store(sums + p * lanes, n, to + p * strides.w, 1);
@@ -647,7 +699,8 @@ class Task {
         kernels_.vectors_to_rows(sums, n, columns, to.InPlace(), strides.c);
       } else {
         kernels_.vectors_to_rows(sums, n, columns, planes_, columns);
-        for (int64_t c = 0; c < n; ++c) Store(planes_ + c * columns, columns, to + c * strides.c, strides.w);
+        for (int64_t c = 0; c < n; ++c)
+          Store(planes_ + c * columns, columns, to + c * strides.c, strides.w);
       }
     }
   }
