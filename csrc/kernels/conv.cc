@@ -6,8 +6,8 @@
 #include <array>
 #include <type_traits>
 
-#include "kernels/conv_depthwise-inl.h"
 #include "kernels/conv_finish-inl.h"
+#include "kernels/conv_strips-inl.h"
 #include "kernels/conv_tile-inl.h"
 #include "kernels/kernels.h"
 #include "kernels/transpose-inl.h"
@@ -38,9 +38,17 @@ constexpr ConvKernels<T> MakeConvKernels() {
   kernels.copy = CopyBlock<T>;
   kernels.transpose = TransposeBlock<T>;
   kernels.split = SplitPhases<T>;
-  kernels.depthwise_mr = kDepthwiseMR;
-  kernels.depthwise = Depthwise<T, false>;
-  kernels.depthwise_broadcast = Depthwise<T, true>;
+  kernels.lanes = HWY_MAX_BYTES / sizeof(T);
+  kernels.strip_rows = kStripRows;
+  kernels.channel_strips = ConvStrips<T, StripKind::kChannels>;
+  kernels.channels_in_place = ConvStrips<T, StripKind::kInPlace>;
+  kernels.lookup_strips = ConvStrips<T, StripKind::kLookup>;
+  kernels.broadcast = ConvStrips<T, StripKind::kBroadcast>;
+  kernels.spread_channels = SpreadChannels<T>;
+  kernels.spread_groups = SpreadGroups<T>;
+  kernels.finite = Finite<T>;
+  kernels.rows_to_vectors = RowsToVectors<T>;
+  kernels.vectors_to_rows = VectorsToRows<T>;
   SetFinish<T, false>(kernels.finish);
   SetFinish<T, true>(kernels.finish_per_row);
   return kernels;

@@ -97,6 +97,58 @@ struct ConvResults {
   bool relu;
 };
 
+// One or two rows of outputs over strips, which are rows of x, or of copies of x that have the
+// padding as well. Vector v < vectors of output row i < count of unit u < units is
+//   Σ_{r < window, t < terms} X(r, t) · filter[u·filter_unit + r·filter_step + t·lanes + lane]
+// as one chain of multiply-adds in the order (r, t), leaving out rows that are null, where X is,
+// from p = rows[i·shift + r] + x_offset + offsets[t] on,
+//
+//   channel_strips     p[u·x_unit + v·lanes + lane], aligned
+//   channels_in_place  p[c(u) + v·x_step + lane]
+//   lookup_strips      p[u·x_unit + v·lanes + index[t mod period·lanes + lane]], aligned; one unit
+//   broadcast          p[u·x_unit + v·x_step]
+//
+// In the first two, the first `sliding` terms, a multiple of 3, have offsets[t] = t·(distance of
+// v).
+//
+// Units are the vectors of n channels, from c(u) = u·lanes on, but no further than the last vector
+// that is full, if there is one.
+template <class T>
+struct Strips {
+  using Index = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+  const T* const* rows;
+  size_t count, shift, window;
+  const size_t* offsets;
+  size_t terms, sliding;
+  const Index* index;
+  size_t period;
+  ptrdiff_t x_offset;
+  size_t x_step, x_unit;
+  const T* filter;
+  size_t filter_step, filter_unit;
+  size_t vectors, units, n;
+  // Unless `first`, chains begin with sums[i·sums_stride + v·lanes]; that is also where they end if
+  // out is null. Aligned, and for one unit only.
+  bool first;
+  T* sums;
+  size_t sums_stride;
+  // Else activation(sum + bias[c(u) + lane]), which is none, relu or relu6, is stored at
+  // out[c(u) + i·row_stride + v·vector_stride + lane].
+  Activation activation;
+  const T* bias;
+  T* out;
+  ptrdiff_t row_stride, vector_stride;
+};
+
+// From which of `span` neighbouring channels lane j takes input channel c < channels of its group:
+// index[c·lanes + j], 64-byte aligned.
+template <class T>
+struct LaneMap {
+  using Index = typename Strips<T>::Index;
+  size_t channels, span;
+  const Index* index;
+};
+
 template <class T>
 struct ConvKernels {
   size_t mr, nr;
@@ -129,15 +181,26 @@ struct ConvKernels {
   // elements, no overlap.
   void (*split)(const T* from, size_t stride, size_t phases, size_t n, T* to, size_t to_step);
 
-  // One filter per lane or one for all lanes, for i < count <= depthwise_mr and j < n:
-  //   sums[i][j] (row length sums_stride) = Σ_{t < taps} rows[t·row_stride + i][j] · f(t, j),
-  //   f(t, j) = filter[t·filter_stride + j], or filter[t] in depthwise_broadcast.
-  size_t depthwise_mr;
-  void (*depthwise)(const T* const* rows, size_t row_stride, size_t count, size_t taps, size_t n,
-                    const T* filter, size_t filter_stride, T* sums, size_t sums_stride);
-  void (*depthwise_broadcast)(const T* const* rows, size_t row_stride, size_t count, size_t taps,
-                              size_t n, const T* filter, size_t filter_stride, T* sums,
-                              size_t sums_stride);
+  // Convolution over strips: lanes are channels, or pixels. Up to `strip_rows` output rows at a
+  // time.
+  size_t lanes, strip_rows;
+  void (*channel_strips)(const Strips<T>& strips);
+  void (*channels_in_place)(const Strips<T>& strips);
+  void (*lookup_strips)(const Strips<T>& strips);
+  void (*broadcast)(const Strips<T>& strips);
+  // to[u·unit + p·lanes + j] = from[p·step + c(u) + j] for p < pixels and each unit u of n channels
+  // in all (c(u) as in Strips), zeros past these. `to` is 64-byte aligned.
+  void (*spread_channels)(const T* from, int64_t step, size_t pixels, size_t n, T* to, size_t unit);
+  // to[c·plane + p·lanes + j] = from[p·step + index[c·lanes + j]] for p < pixels. `to` is 64-byte
+  // aligned.
+  void (*spread_groups)(const T* from, int64_t step, size_t pixels, const LaneMap<T>& map, T* to,
+                        size_t plane);
+  // Whether none of n values is infinite or NaN.
+  bool (*finite)(const T* values, size_t n);
+  // As transpose, for rows <= lanes, whose columns become vectors, to_stride being `lanes`, and
+  // back.
+  void (*rows_to_vectors)(const T* from, size_t from_stride, size_t rows, size_t columns, T* to);
+  void (*vectors_to_rows)(const T* from, size_t rows, size_t columns, T* to, size_t to_stride);
 
   // out[i][j] = activation(sums[i][j] + b), b = bias[j], or bias[i] in finish_per_row. Row lengths
   // are given as strides; j < n. `out` may be `sums`, with the same stride. Integers have no other

@@ -328,8 +328,8 @@ def conv2d_algorithm(
 
     Returns
     -------
-    name : {"direct", "depthwise", "winograd"}
-        "depthwise" is the same ordered sum as "direct".
+    name : {"direct", "depthwise", "grouped", "winograd"}
+        "depthwise" and "grouped" are the same ordered sum as "direct".
     reason : str
         One sentence.
 

@@ -146,7 +146,7 @@ void PackForConv2d(const PackedFilter& w, const Shape& x, DType dtype,
 
 /// What Conv2d would do for one image, and why.
 struct ConvChoice {
-  std::string name;    ///< "direct", "depthwise" (the same sum) or "winograd"
+  std::string name;    ///< "direct", "depthwise", "grouped" (the same sum) or "winograd"
   std::string reason;  ///< one sentence
 };
 

@@ -175,7 +175,7 @@ void PackForConv2d(const PackedFilter& w, const Shape& x, DType dtype,
 
 ConvChoice Conv2dChoice(const Shape& x, const Shape& w, DType dtype, const Conv2dOptions& options) {
   const ConvShape shape = Resolve(kConv2d, x, w, options);
-  constexpr const char* kNames[] = {"direct", "depthwise", "winograd"};
+  constexpr const char* kNames[] = {"direct", "depthwise", "grouped", "winograd"};
   const ConvDecision choice = Choose(kConv2d, shape, dtype, options);
   return {kNames[static_cast<int>(choice.method)], choice.reason};
 }

@@ -18,8 +18,7 @@ namespace lanewise {
 
 enum class FilterForm : uint8_t {
   kBlocks,    // PackFilters
-  kTaps,      // depthwise, lanes = channels
-  kTapRows,   // depthwise, lanes = pixels
+  kVectors,   // of channels, also across groups
   kWinograd,  // transformed
 };
 

@@ -90,17 +90,17 @@ struct ConvProblem {
   }
 };
 
-enum class ConvMethod : uint8_t { kDirect, kDepthwise, kWinograd };
+enum class ConvMethod : uint8_t { kDirect, kDepthwise, kGrouped, kWinograd };
 
 template <class T>
 void RunConv(const ConvProblem<T>& problem, ConvMethod method);
 
-// One file per method. These two compute the same chain of multiply-adds for each output, in the
+// These two compute the same chain of multiply-adds for each output, in the
 // order (r, s, c), and so the same bits.
 template <class T>
 void RunDirect(const ConvProblem<T>& problem);
 template <class T>
-void RunDepthwise(const ConvProblem<T>& problem);
+void RunGrouped(const ConvProblem<T>& problem);
 
 // Another sum, for 3×3 filters with stride 1: F(4×4, 3×3).
 void RunWinograd(const ConvProblem<float>& problem);
