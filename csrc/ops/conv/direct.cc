@@ -135,8 +135,9 @@ bool InPlace(const ConvProblem<T>& problem, bool channel_lanes, int64_t nr) {
            (shape.group_c >= kMinDepthInPlace || shape.w.window == 1 || shape.w.dilation != 1 ||
             RowsAreRuns(problem));
   }
-  return shape.taps() == 1 && shape.h.out == 1 && shape.w.stride == 1 && shape.w.before == 0 &&
-         shape.w.out == shape.w.in && problem.x_strides.w == 1 && shape.w.in >= nr;
+  return !EnvInt("LW_STRIP", 0) && shape.taps() == 1 && shape.h.out == 1 && shape.w.stride == 1 &&
+         shape.w.before == 0 && shape.w.out == shape.w.in && problem.x_strides.w == 1 &&
+         shape.w.in >= nr;
 }
 
 template <class T>
@@ -198,8 +199,12 @@ Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels) {
   const int64_t mr = kernels.mr, nr = kernels.nr, size = sizeof(T), l2 = Caches().l2;
   // Groups of few output channels would leave most lanes of a vector idle: 3×3 with 128 channels at
   // 56² in 32 groups takes 2.0 ms with lanes = pixels instead of 3.3.
-  const bool channel_lanes = problem.out_strides.c == 1 && shape.group_k > nr / 4;
-  const int64_t max_terms = EnvInt("LW_MT", l2 / 4 / (nr * size)), max_strip = l2 / 2 / size;
+  const bool few = shape.pixels() <= EnvInt("LW_FEW", 8) * mr && shape.terms() >= 4 * nr;
+  const bool channel_lanes = shape.group_k > nr / 4 && (problem.out_strides.c == 1 || few);
+  // Of filters whose taps lie side by side, all taps are read for any of them.
+  const bool whole_taps = shape.taps() > 1 && FiltersArePlanes(problem);
+  const int64_t max_terms = EnvInt("LW_MT", l2 / (whole_taps ? 2 : 4) / (nr * size)),
+                max_strip = l2 / 2 / size;
   const int64_t row_terms = shape.w.window * shape.group_c;
   const int64_t pixel_bytes = shape.group_c * shape.h.stride * shape.w.stride * size;
   const bool large = shape.terms() * shape.group_k * size > l2 / 4;
@@ -254,7 +259,7 @@ Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels) {
   const bool used_once =
       plan.rows.count * plan.columns.count == 1 && problem.banks == problem.batch;
   plan.keep_filters = !used_once && plan.filters.longest() <= filters_in_l2;
-  if (used_once && channel_lanes && shape.pixels() <= 8 * mr) {
+  if (used_once && channel_lanes && !whole_taps && shape.pixels() <= 8 * mr) {
     cut_terms(std::min<int64_t>(max_terms, Caches().l1 / (plan.width * size)), kMaxTaps);
   }
   if (longest_strip() > max_strip) {
@@ -468,12 +473,12 @@ class PixelLanes {
     return {out.InPlace() + (row * strides.h + column), strides.c, bias, false};
   }
 
-  void Accumulate(int64_t tile, const T* filters, int64_t count, bool first, bool, T* sums,
+  void Accumulate(int64_t tile, const T* filters, int64_t count, bool first, bool fetch, T* sums,
                   const ConvResults<T>* results) {
     const int64_t lane = FirstLane(tile), taps = block_->taps();
     for (int64_t t = 0; t < taps; ++t) panels_[t] = x_ + offsets_[t] + lane;
     kernels_.accumulate_packed(filters, count, panels_, plane_, taps, block_->depth(), Half(tile),
-                               first, sums, results);
+                               first, fetch && plan_.fetch, sums, results);
   }
 
   void Finish(int64_t tile, int64_t filters, T* sums, const T* bias, const Sink<T>& out) {
