@@ -59,6 +59,7 @@ struct Place {
 struct Plan {
   bool channel_lanes;
   bool in_place;         // no strips
+  bool pack_panels;      // lanes = pixels, in place: but for a copy, panel by panel
   bool spread;           // of plane strips
   int64_t segment_taps;  // taps whose terms are one run of a pixel strip
   int64_t mr, nr;
@@ -72,6 +73,7 @@ struct Plan {
 
   // Elements of the strip for a block of terms.
   int64_t Strip(const ConvShape& shape, const TermBlock& block) const {
+    if (pack_panels) return RoundUp(columns.longest(), nr) * block.depth();
     if (in_place) return 0;
     return channel_lanes
                ? PixelStrip(shape, block, rows.longest(), columns.longest()).count()
@@ -135,9 +137,8 @@ bool InPlace(const ConvProblem<T>& problem, bool channel_lanes, int64_t nr) {
            (shape.group_c >= kMinDepthInPlace || shape.w.window == 1 || shape.w.dilation != 1 ||
             RowsAreRuns(problem));
   }
-  return !EnvInt("LW_STRIP", 0) && shape.taps() == 1 && shape.h.out == 1 && shape.w.stride == 1 &&
-         shape.w.before == 0 && shape.w.out == shape.w.in && problem.x_strides.w == 1 &&
-         shape.w.in >= nr;
+  return shape.taps() == 1 && shape.h.out == 1 && shape.w.stride == 1 && shape.w.before == 0 &&
+         shape.w.out == shape.w.in && problem.x_strides.w == 1 && shape.w.in >= nr;
 }
 
 template <class T>
@@ -214,21 +215,24 @@ Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels) {
                                         large           ? 1024
                                         : channel_lanes ? 96
                                                         : 512);
-  Plan plan{channel_lanes,
-            InPlace(problem, channel_lanes, nr),
-            false,
-            1,
-            mr,
-            nr,
-            channel_lanes ? nr : mr,
-            {},
-            Split(shape.h.out, 1, 1),
-            Split(shape.w.out, channel_lanes ? mr : nr, most_pixels),
-            Split(shape.group_k, 1, 1),
-            false,
-            false,
-            KernelFinishes(problem, channel_lanes),
-            problem.flops() / kFlopsPerNs};
+  const bool in_place = InPlace(problem, channel_lanes, nr);
+  Plan plan{
+      channel_lanes,
+      in_place,
+      !channel_lanes && in_place && problem.x_strides.c * size >= 2048 && shape.group_k > 4 * mr,
+      false,
+      1,
+      mr,
+      nr,
+      channel_lanes ? nr : mr,
+      {},
+      Split(shape.h.out, 1, 1),
+      Split(shape.w.out, channel_lanes ? mr : nr, most_pixels),
+      Split(shape.group_k, 1, 1),
+      false,
+      false,
+      KernelFinishes(problem, channel_lanes),
+      problem.flops() / kFlopsPerNs};
   const bool runs = channel_lanes && shape.w.dilation == 1 && row_terms > 0 &&
                     (!plan.in_place || RowsAreRuns(problem));
   const auto cut_terms = [&](int64_t most, int64_t most_taps) {
@@ -444,6 +448,11 @@ class PixelLanes {
   void Prepare(const TermBlock& block) {
     const Region& region = place_->region;
     block_ = &block;
+    lane_step_ = 1;
+    if (plan_.pack_panels) {
+      PackPanels(block);
+      return;
+    }
     if (plan_.in_place) {
       x_ = place_->x.InPlace() + block.c_begin * problem_.x_strides.c + region.ow;
       offsets_[0] = 0;
@@ -476,9 +485,9 @@ class PixelLanes {
   void Accumulate(int64_t tile, const T* filters, int64_t count, bool first, bool fetch, T* sums,
                   const ConvResults<T>* results) {
     const int64_t lane = FirstLane(tile), taps = block_->taps();
-    for (int64_t t = 0; t < taps; ++t) panels_[t] = x_ + offsets_[t] + lane;
+    for (int64_t t = 0; t < taps; ++t) panels_[t] = x_ + offsets_[t] + lane * lane_step_;
     kernels_.accumulate_packed(filters, count, panels_, plane_, taps, block_->depth(), Half(tile),
-                               first, fetch && plan_.fetch, sums, results);
+                               first, lane_step_ == 1 && fetch && plan_.fetch, sums, results);
   }
 
   void Finish(int64_t tile, int64_t filters, T* sums, const T* bias, const Sink<T>& out) {
@@ -498,6 +507,27 @@ class PixelLanes {
   }
 
  private:
+  // Whole panels: rows of memory that are planes apart would be slow to read once per block of
+  // filters.
+  void PackPanels(const TermBlock& block) {
+    const int64_t nr = plan_.nr, depth = block.depth(), whole = outputs_ / nr, rest = outputs_ % nr;
+    const int64_t step = problem_.x_strides.c;
+    const T* from = place_->x.InPlace() + block.c_begin * step + place_->region.ow;
+    for (int64_t c = 0; c < depth; ++c, from += step) {
+      T* const to = strip_ + c * nr;
+      kernels_.copy(from, nr, whole, nr, to, depth * nr);
+      if (rest == 0) continue;
+      T* const last = to + whole * depth * nr;
+      kernels_.copy(from + whole * nr, 0, 1, rest, last, 0);
+      std::fill(last + rest, last + nr, T(0));
+    }
+    offsets_[0] = 0;
+    lane_step_ = depth;
+    plane_ = nr;
+    x_ = strip_;
+    limit_ = RoundUp(outputs_, nr);
+  }
+
   static int64_t Taps(const Plan& plan) {
     return plan.Most([](const TermBlock& block) { return block.taps(); });
   }
@@ -523,7 +553,7 @@ class PixelLanes {
   const TermBlock* block_ = nullptr;
   int64_t* offsets_;  // [tap]
   const T** panels_;  // [tap]
-  int64_t plane_ = 0;
+  int64_t plane_ = 0, lane_step_ = 1;
   T* strip_;
   const T* x_ = nullptr;  // output 0 under tap 0
 };
