@@ -197,6 +197,88 @@ def test_nan_and_infinity_reach_exactly_their_windows(rng):
         )
 
 
+# What decides how an image is read: channels, filters, image, window, and options.
+WAYS = {
+    "windows of few channels": (3, 40, (13, 37), (5, 4), {"padding": ((1, 3), (3, 2))}),
+    "windows wider than the image": (2, 33, (9, 3), (2, 7), {"padding": ((0, 1), (5, 4))}),
+    "one channel": (1, 32, (11, 29), (5, 5), {"padding": 2}),
+    "windows side by side": (3, 40, (12, 36), (4, 4), {"stride": 4}),
+    "windows with pixels in between": (3, 40, (14, 40), (2, 3), {"stride": (3, 5)}),
+    "columns left over": (7, 20, (9, 38), (3, 3), {"stride": (1, 2)}),
+    "large patches": (3, 50, (40, 57), (16, 16), {"stride": 16, "padding": 3}),
+    "strides of three": (5, 70, (20, 41), (5, 7), {"stride": 3, "padding": "same"}),
+    "strides of four, dilated": (5, 20, (20, 90), (3, 3), {"stride": 4, "dilation": 3}),
+    "dilated": (20, 60, (23, 19), (3, 3), {"dilation": (2, 6), "padding": "same"}),
+    "dilated, few channels": (4, 9, (23, 35), (3, 3), {"dilation": 5, "padding": 4}),
+    "one pixel": (40, 33, (3, 3), (3, 3), {}),
+    "few pixels": (40, 70, (7, 7), (3, 3), {"padding": 1}),
+    "few pixels of many channels": (800, 70, (7, 7), (1, 1), {}),
+    "every pixel, far planes": (37, 90, (29, 23), (1, 1), {}),
+    "every pixel, near planes": (37, 90, (11, 13), (1, 1), {}),
+    "every pixel, few filters": (19, 9, (29, 23), (1, 1), {}),
+    "every second pixel": (37, 90, (29, 23), (1, 1), {"stride": 2}),
+    "tall": (17, 40, (90, 2), (9, 1), {"padding": ((4, 4), (0, 0))}),
+    "wide": (17, 40, (1, 700), (1, 9), {"padding": ((0, 0), (4, 4))}),
+    "more terms than fit a block": (2200, 9, (5, 6), (3, 3), {"padding": 1}),
+    "more pixels than fit a strip": (3100, 20, (3, 45), (3, 3), {"padding": 1}),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("dtype", ["f4", "f2", "i1"])
+def test_every_way_through_an_image(simd, rng, way, dtype):
+    """In both layouts, for whole images and for views, and types that are widened on the way."""
+    c, k, size, window, options = WAYS[way]
+    x, w = integers(rng, (2, *size, c), dtype), integers(rng, (*window, c, k), dtype)
+    wide = {"dtype": "i4"} if dtype == "i1" else {"dtype": "f4"}
+    expected = reference.conv2d(x, w, **options)
+    np.testing.assert_array_equal(same_everywhere(x, w, **options, **wide), expected)
+    padded = np.pad(x, ((0, 0), (1, 2), (3, 1), (2, 1)))
+    view = padded[:, 1:-2, 3:-1, 2:-1]
+    np.testing.assert_array_equal(lw.conv2d(view, w, **options, **wide), expected)
+
+
+@pytest.mark.parametrize("pad_mode", BORDERS)
+def test_borders_of_strips(simd, rng, pad_mode):
+    for way in ("windows of few channels", "strides of three", "dilated, few channels"):
+        c, k, size, window, options = WAYS[way]
+        x, w = integers(rng, (1, *size, c), "f4"), integers(rng, (*window, c, k), "f4")
+        np.testing.assert_array_equal(
+            same_everywhere(x, w, pad_mode=pad_mode, **options),
+            reference.conv2d(x, w, pad_mode=pad_mode, **options),
+        )
+
+
+@pytest.mark.parametrize("activation", [None, "relu", "gelu"])
+@pytest.mark.parametrize("k", [16, 31, 32, 48, 49, 64])
+def test_results_of_whole_and_of_partial_tiles(simd, rng, activation, k):
+    """The same bits whether the kernel finishes them or what comes after it does."""
+    x = rng.normal(size=(2, 9, 32, 21)).astype(np.float32)
+    w = rng.normal(size=(1, 1, 21, k)).astype(np.float32)
+    bias = rng.normal(size=k).astype(np.float32)
+    y = same_everywhere(x, w, bias=bias, activation=activation)
+    for rows, columns in [(slice(2, 7), slice(None)), (slice(None), slice(3, 20))]:
+        part = lw.conv2d(x[:, rows, columns], w, bias, activation=activation)
+        np.testing.assert_array_equal(part, y[:, rows, columns])
+    few = lw.conv2d(x, w[..., :13], bias[:13], activation=activation)
+    np.testing.assert_array_equal(few, y[..., :13])
+    spaced = np.empty((2, 9, 32, k + 3), np.float32)[..., :k]
+    lw.conv2d(x, w, bias, activation=activation, out=spaced)
+    np.testing.assert_array_equal(spaced, y)
+
+
+def test_filters_that_threads_keep(rng):
+    """More pieces of pixels and of filters than threads, of several images, groups and banks."""
+    x = integers(rng, (3, 70, 61, 12), np.float32)
+    shared = integers(rng, (3, 3, 6, 80), np.float32)
+    banks = integers(rng, (3, 3, 3, 6, 80), np.float32)
+    for w in (shared, banks):
+        expected = reference.conv2d(x, w, padding=1, groups=2)
+        for threads in (1, 2, 3):
+            lw.set_num_threads(threads)
+            np.testing.assert_array_equal(same_everywhere(x, w, padding=1, groups=2), expected)
+
+
 @pytest.mark.parametrize("pad_mode", BORDERS)
 @pytest.mark.parametrize(("h", "width"), [(1, 1), (1, 4), (2, 3), (5, 2)])
 def test_padding_wider_than_the_image(simd, rng, pad_mode, h, width):

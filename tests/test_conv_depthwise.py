@@ -224,7 +224,7 @@ def test_nan_and_infinity_reach_exactly_their_windows(
         (1, 2, 2, "grouped"),
         (4, 4, 32, "grouped"),
         (16, 16, 2, "grouped"),
-        (17, 16, 2, "winograd"),
+        (24, 32, 2, "winograd"),
         (4, 17, 2, "direct"),
         (16, 16, 1, "winograd"),
     ],

@@ -311,7 +311,7 @@ def test_attributes_and_repr(rng):
     copied[:] = 0
     same(packed.unpacked(), w)
     assert lw.conv2d_algorithm((1, 8, 8, 6), lw.pack_filter(w.reshape(5, 2, 3, 4), groups=2).shape,
-                               groups=2)[0] == "direct"  # fmt: skip
+                               groups=2)[0] == "grouped"  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -340,13 +340,13 @@ def test_memory_goes_with_the_filter(rng):
     code = """
 import resource
 import lanewise as lw, numpy as np
-w, x = np.ones((3, 3, 512, 512), np.float32), np.ones((1, 12, 12, 512), np.float32)
+w, x = np.ones((3, 3, 256, 256), np.float32), np.ones((1, 40, 40, 256), np.float32)
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for i in range(20):
     packed = lw.pack_filter(w, x_shape=x.shape)
     lw.conv2d(x, packed)
-    assert packed.nbytes >= 2 * w.nbytes  # 18 MB
+    assert packed.nbytes >= 4 * w.nbytes  # 11 MB
     if i == 1:
         before = peak()
 assert peak() - before < 40 << 10, peak() - before

@@ -187,7 +187,7 @@ void ConvTile(const T* const* rows, size_t row_stride, size_t segments, size_t d
 }
 
 // Rows packed term by term, panels wherever they are: ConvKernels::accumulate_packed.
-template <class T, size_t MR, size_t NV>
+template <class T, size_t MR, size_t NV, bool kFetch = false>
 void ConvTilePacked(const T* HWY_RESTRICT rows, const T* const* panels, size_t panel_step,
                     size_t segments, size_t depth, bool first, T* HWY_RESTRICT sums,
                     [[maybe_unused]] const ConvResults<T>* results) {
@@ -203,6 +203,14 @@ void ConvTilePacked(const T* HWY_RESTRICT rows, const T* const* panels, size_t p
     size_t k = 0;
     const auto at = [&](size_t i, size_t t) HWY_ATTR { return rows[t * kConvMR + i]; };
     for (; k + kTerms <= depth; k += kTerms) {
+      if constexpr (kFetch) {
+        const size_t nr = kConvNV * hn::Lanes(hn::ScalableTag<T>());
+        LANEWISE_UNROLL
+        for (size_t t = 0; t < kTerms; ++t) {
+          hwy::Prefetch(panel + t * panel_step + nr);
+          hwy::Prefetch(panel + t * panel_step + nr + nr / 2);
+        }
+      }
       tile.template Add<kTerms>(at, panel, panel_step);
       panel += kTerms * panel_step;
       rows += kTerms * kConvMR;
@@ -250,9 +258,12 @@ void ConvAccumulate(const T* const* rows, size_t row_stride, size_t count, size_
 
 template <class T>
 void ConvAccumulatePacked(const T* rows, size_t count, const T* const* panels, size_t panel_step,
-                          size_t segments, size_t depth, bool half, bool first, T* sums,
-                          const ConvResults<T>* results) {
-  const auto tile = half ? kConvTilesPacked<T, 1>[count - 1] : kConvTilesPacked<T, 2>[count - 1];
+                          size_t segments, size_t depth, bool half, bool first,
+                          [[maybe_unused]] bool fetch, T* sums, const ConvResults<T>* results) {
+  auto tile = half ? kConvTilesPacked<T, 1>[count - 1] : kConvTilesPacked<T, 2>[count - 1];
+  if constexpr (kConvTerms<T> == 2) {
+    if (fetch && count == kConvMR && !half) tile = ConvTilePacked<T, kConvMR, 2, true>;
+  }
   tile(rows, panels, panel_step, segments, depth, first, sums, results);
 }
 

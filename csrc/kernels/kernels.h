@@ -165,11 +165,11 @@ struct ConvKernels {
   void (*accumulate)(const T* const* rows, size_t row_stride, size_t count, size_t segments,
                      size_t depth, const T* panel, bool half, bool first, bool fetch, T* sums,
                      const ConvResults<T>* results);
-  // accumulate_packed:  a = rows[s·depth + k][i] (row length mr), b = panels[s][k·panel_step +
-  // j]
+  // accumulate_packed:  a = rows[s·depth + k][i] (row length mr), b = panels[s][k·panel_step + j].
+  // `fetch` says that the nr lanes that follow those of a term in memory are needed next.
   void (*accumulate_packed)(const T* rows, size_t count, const T* const* panels, size_t panel_step,
-                            size_t segments, size_t depth, bool half, bool first, T* sums,
-                            const ConvResults<T>* results);
+                            size_t segments, size_t depth, bool half, bool first, bool fetch,
+                            T* sums, const ConvResults<T>* results);
 
   // to[r][c] = from[r][c] and to[c][r] = from[r][c] for r < rows, c < columns; no overlap.
   void (*copy)(const T* from, size_t from_stride, size_t rows, size_t columns, T* to,

@@ -16,36 +16,18 @@
 //       filters     a block of `width`, packed as [term][width]
 //         tile      the kernel: MR × NR sums in registers, then bias, activation and store
 #include <algorithm>
-#include <cmath>
-#include <type_traits>
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "ops/conv/direct_plan.h"
 #include "ops/conv/epilogue.h"
 #include "ops/conv/pack.h"
 #include "ops/conv/packed_filter.h"
 #include "ops/strided.h"
-#include "runtime/cpu.h"
 #include "runtime/parallel.h"
 
 namespace lanewise {
 namespace {
-
-int64_t EnvInt(const char* n, int64_t d) {
-  const char* v = getenv(n);
-  return v ? atol(v) : d;
-}
-#define kPixelBlock EnvInt("LW_PB", 0)
-#define kChannelBlock EnvInt("LW_KB", 256)
-#define kTasksPer EnvInt("LW_TASKS", 4)
-// Bounds the table of row pointers to 48 KB.
-constexpr int64_t kMaxTaps = 64;
-// Pixels of fewer channels than this are copied to strips, where the taps of a window row are one
-// run: the tile would load its MR pointers anew after every few terms.
-constexpr int64_t kMinDepthInPlace = 16;
-constexpr double kFlopsPerNs = 40;
-// For comparing ways to cut only.
-constexpr double kCoreFlopsPerNs = 150, kBytesPerNs = 10;
 
 // Where the outputs of one task are.
 template <class T>
@@ -56,221 +38,12 @@ struct Place {
   Source<T> x;             // channel 0 of the group
 };
 
-// How the problem is cut. Sizes follow caches and threads; no sum's order depends on them.
-struct Plan {
-  bool channel_lanes;
-  bool in_place;         // no strips
-  bool spread;           // of plane strips
-  int64_t segment_taps;  // taps whose terms are one run of a pixel strip
-  int64_t mr, nr;
-  int64_t width;  // filters of a block
-  std::vector<TermBlock> blocks;
-  Split rows, columns, filters;
-  bool keep_filters;     // packed, for the thread's next task
-  bool fetch;            // inputs come from beyond L2
-  bool kernel_finishes;  // full tiles, if they are equally spaced
-  double total_ns;
-
-  // Elements of the strip for a block of terms.
-  int64_t Strip(const ConvShape& shape, const TermBlock& block) const {
-    if (in_place) return 0;
-    return channel_lanes
-               ? PixelStrip(shape, block, rows.longest(), columns.longest()).count()
-               : PlaneStrip(shape, block, rows.longest(), columns.longest(), spread, nr).count();
-  }
-  int64_t pieces() const { return rows.count * columns.count * filters.count; }
-  int64_t Segments(const TermBlock& block) const { return block.taps() / segment_taps; }
-  int64_t Depth(const TermBlock& block) const { return block.depth() * segment_taps; }
-  template <class F>
-  int64_t Most(const F& of_block) const {
-    int64_t most = 0;
-    for (const TermBlock& block : blocks) most = std::max<int64_t>(most, of_block(block));
-    return most;
-  }
-};
-
-// A 1×1 convolution of every pixel, whose pixels are equally spaced throughout the image, is one of
-// a single row; and throughout the batch, too, one of a single image.
-template <class T>
-ConvProblem<T> Flattened(const ConvProblem<T>& problem) {
-  const ConvShape& shape = problem.shape;
-  const auto whole = [](const WindowAxis& axis) {
-    return axis.window == 1 && axis.stride == 1 && axis.before == 0 && axis.out == axis.in;
-  };
-  const auto flat = [&](const ImageStrides& strides) {
-    return strides.h == shape.w.in * strides.w;
-  };
-  if (!whole(shape.h) || !whole(shape.w) || !flat(problem.x_strides) ||
-      !flat(problem.out_strides)) {
-    return problem;
-  }
-  ConvProblem<T> row = problem;
-  int64_t pixels = shape.pixels();
-  if (problem.banks == 1 && problem.bias_stride == 0 &&
-      problem.x_strides.n == pixels * problem.x_strides.w &&
-      problem.out_strides.n == pixels * problem.out_strides.w) {
-    pixels *= problem.batch;
-    row.batch = 1;
-  }
-  row.shape.h = {1, 1, 1, 1, 0, 0, 1};
-  row.shape.w = {pixels, 1, 1, 1, 0, 0, pixels};
-  row.rows = Border(PadMode::kConstant, 1);
-  row.columns = Border(PadMode::kConstant, pixels);
-  return row;
-}
-
-// Whether the taps of every window row are one run of memory, none of it in the padding.
-template <class T>
-bool RowsAreRuns(const ConvProblem<T>& problem) {
-  const WindowAxis& w = problem.shape.w;
-  return w.dilation == 1 && problem.x_strides.w == problem.shape.group_c && w.before == 0 &&
-         w.First(w.out - 1) + w.window <= w.in;
-}
-
-template <class T>
-bool InPlace(const ConvProblem<T>& problem, bool channel_lanes, int64_t nr) {
-  const ConvShape& shape = problem.shape;
-  if (!problem.x.native()) return false;
-  if (channel_lanes) {
-    return (problem.x_strides.c == 1 || shape.group_c == 1) &&
-           (shape.group_c >= kMinDepthInPlace || shape.w.window == 1 || shape.w.dilation != 1 ||
-            RowsAreRuns(problem));
-  }
-  return shape.taps() == 1 && shape.h.out == 1 && shape.w.stride == 1 && shape.w.before == 0 &&
-         shape.w.out == shape.w.in && problem.x_strides.w == 1 && shape.w.in >= nr;
-}
-
-template <class T>
-bool KernelFinishes(const ConvProblem<T>& problem, bool channel_lanes) {
-  const ImageStrides& strides = problem.out_strides;
-  return std::is_floating_point_v<T> && problem.out.native() &&
-         (channel_lanes ? strides.c : strides.w) == 1 && problem.activation <= Activation::kRelu;
-}
-
-// Cuts pixels and filters into tasks for the threads, by an estimate of each way's time: that of
-// the thread with the most to do, and what it moves, the filters that it packs and the pixels that
-// it reads, again for every piece of the filters unless they stay in L2.
-template <class T>
-void CutForThreads(const ConvProblem<T>& problem, Plan& plan) {
-  const ConvShape& shape = problem.shape;
-  const int64_t threads = ThreadsFor(plan.total_ns);
-  if (threads == 1) return;
-  const double size = sizeof(T), images = double(problem.batch);
-  const double filters = size * double(shape.terms()) * double(shape.group_k);
-  const double image = size * double(shape.h.in * shape.w.in) * double(shape.group_c);
-  const double per_bank = images / double(problem.banks);
-  const bool by_rows = shape.h.out > 1;
-  const Plan whole = plan;
-  const int64_t wanted = kTasksPer * threads;
-  const int64_t fewest = by_rows ? whole.rows.count : whole.columns.count;
-  const int64_t most = std::min(by_rows ? shape.h.out : CeilDiv(shape.w.out, whole.columns.unit),
-                                std::max(wanted, fewest));
-  double least = 0;
-  for (int64_t n = fewest; n <= most; ++n) {
-    Plan cut = whole;
-    (by_rows ? cut.rows : cut.columns).count = n;
-    const int64_t pieces = cut.rows.count * cut.columns.count;
-    const int64_t shared = pieces * problem.batch * shape.groups;
-    for (const int64_t at_least : {int64_t{1}, threads, CeilDiv(wanted, shared)}) {
-      cut.filters = Split(shape.group_k, plan.width, whole.filters.longest(), at_least);
-      const double tasks = double(shared * cut.filters.count);
-      const double longest = double(cut.rows.longest() * cut.columns.longest()) *
-                             double(cut.filters.longest()) /
-                             (double(shape.pixels()) * double(shape.group_k));
-      const double run = std::ceil(tasks / double(threads));  // tasks of one thread
-      const double compute =
-          run * longest * problem.flops() / (images * double(shape.groups)) / kCoreFlopsPerNs;
-      const double uses = double(pieces) * per_bank;  // of a piece of the filters
-      const double packed = std::ceil(run / uses) * filters / double(cut.filters.count);
-      const double seen = std::min(run, uses) * image / double(pieces);
-      const double read = seen < double(Caches().l2) / 2 ? seen : run * image / double(pieces);
-      const double ns = compute + (packed + read) / kBytesPerNs;
-      if (least == 0 || ns < least) {
-        least = ns;
-        plan = cut;
-      }
-    }
-  }
-}
-
-template <class T>
-Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels) {
-  const ConvShape& shape = problem.shape;
-  const int64_t mr = kernels.mr, nr = kernels.nr, size = sizeof(T), l2 = Caches().l2;
-  // Groups of few output channels would leave most lanes of a vector idle: 3×3 with 128 channels at
-  // 56² in 32 groups takes 2.0 ms with lanes = pixels instead of 3.3.
-  const bool channel_lanes = problem.out_strides.c == 1 && shape.group_k > nr / 4;
-  const int64_t max_terms = EnvInt("LW_MT", l2 / 4 / (nr * size)), max_strip = l2 / 2 / size;
-  const int64_t row_terms = shape.w.window * shape.group_c;
-  const int64_t pixel_bytes = shape.group_c * shape.h.stride * shape.w.stride * size;
-  const bool large = shape.terms() * shape.group_k * size > l2 / 4;
-  const int64_t most_pixels =
-      kPixelBlock ? kPixelBlock
-                  : std::clamp<int64_t>(l2 / 2 / std::max<int64_t>(1, pixel_bytes), 96,
-                                        large           ? 1024
-                                        : channel_lanes ? 96
-                                                        : 512);
-  Plan plan{channel_lanes,
-            InPlace(problem, channel_lanes, nr),
-            false,
-            1,
-            mr,
-            nr,
-            channel_lanes ? nr : mr,
-            {},
-            Split(shape.h.out, 1, 1),
-            Split(shape.w.out, channel_lanes ? mr : nr, most_pixels),
-            Split(shape.group_k, 1, 1),
-            false,
-            false,
-            KernelFinishes(problem, channel_lanes),
-            problem.flops() / kFlopsPerNs};
-  const bool runs = channel_lanes && shape.w.dilation == 1 && row_terms > 0 &&
-                    (!plan.in_place || RowsAreRuns(problem));
-  const auto cut_terms = [&](int64_t most, int64_t most_taps) {
-    plan.segment_taps = runs && row_terms <= most && most_taps > 1 ? shape.w.window : 1;
-    plan.blocks = TermBlocks(shape, most, most_taps * plan.segment_taps, plan.segment_taps);
-    // Lanes of one row run on into the next: with a few columns more in between, or none where the
-    // sums are the same for every block of terms, or copies cost less than those columns.
-    plan.spread =
-        plan.blocks.size() > 1 ||
-        (shape.w.window - 1) * shape.w.dilation * shape.group_k > 8 * shape.w.stride * shape.w.out;
-  };
-  const auto longest_strip = [&] {
-    return plan.Most([&](const TermBlock& block) { return plan.Strip(shape, block); });
-  };
-  cut_terms(max_terms, kMaxTaps);
-  plan.rows = Split(shape.h.out, 1, std::max<int64_t>(1, most_pixels / plan.columns.longest()));
-  // Filters that a thread keeps, and the results of a task, take at most half and a quarter of L2.
-  const int64_t filters_in_l2 = l2 / 2 / size / std::max<int64_t>(1, shape.terms());
-  const int64_t results = l2 / 4 / size / (plan.rows.longest() * plan.columns.longest());
-  plan.filters =
-      Split(shape.group_k, plan.width,
-            std::max(plan.width, std::min(filters_in_l2, results) / plan.width * plan.width));
-  while (longest_strip() > max_strip && plan.rows.longest() > 1) {
-    plan.rows = Split(shape.h.out, 1, plan.rows.longest() / 2);
-  }
-  CutForThreads(problem, plan);
-  plan.fetch = plan.in_place && plan.rows.count * plan.columns.count > 1;
-  const bool used_once =
-      plan.rows.count * plan.columns.count == 1 && problem.banks == problem.batch;
-  plan.keep_filters = !used_once && plan.filters.longest() <= filters_in_l2;
-  if (used_once && channel_lanes && shape.pixels() <= 8 * mr) {
-    cut_terms(std::min<int64_t>(max_terms, Caches().l1 / (plan.width * size)), kMaxTaps);
-  }
-  if (longest_strip() > max_strip) {
-    const int64_t per_channel = plan.Strip(shape, {0, 1, 0, 1});
-    cut_terms(std::max<int64_t>(1, max_strip / per_channel), 1);
-  }
-  return plan;
-}
-
 // Lanes = output channels. The outputs of a region, in the order of their rows, are the kernel's
 // rows.
 template <class T>
 class ChannelLanes {
  public:
-  ChannelLanes(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const Plan& plan,
+  ChannelLanes(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const DirectPlan& plan,
                Scratch& scratch)
       : kernels_(kernels), problem_(problem), plan_(plan) {
     pointers_ = scratch.Take<const T*>(Pointers(plan));
@@ -278,12 +51,12 @@ class ChannelLanes {
     std::fill_n(border_, Zeros(plan), T(0));
     strip_ = scratch.Take<T>(Strip(problem, plan));
   }
-  static size_t Bytes(const ConvProblem<T>& problem, const Plan& plan) {
+  static size_t Bytes(const ConvProblem<T>& problem, const DirectPlan& plan) {
     return Scratch::Bytes<const T*>(Pointers(plan)) + Scratch::Bytes<T>(Zeros(plan)) +
            Scratch::Bytes<T>(Strip(problem, plan));
   }
 
-  static int64_t MostTiles(const ConvProblem<T>&, const Plan& plan) {
+  static int64_t MostTiles(const ConvProblem<T>&, const DirectPlan& plan) {
     return CeilDiv(plan.rows.longest() * plan.columns.longest(), plan.mr);
   }
 
@@ -341,16 +114,16 @@ class ChannelLanes {
   }
 
  private:
-  static int64_t Segments(const Plan& plan) {
+  static int64_t Segments(const DirectPlan& plan) {
     return plan.Most([&](const TermBlock& block) { return plan.Segments(block); });
   }
-  static int64_t Pointers(const Plan& plan) {
+  static int64_t Pointers(const DirectPlan& plan) {
     return Segments(plan) * plan.rows.longest() * plan.columns.longest();
   }
-  static int64_t Zeros(const Plan& plan) {
+  static int64_t Zeros(const DirectPlan& plan) {
     return plan.in_place ? plan.Most([&](const TermBlock& block) { return plan.Depth(block); }) : 0;
   }
-  static int64_t Strip(const ConvProblem<T>& problem, const Plan& plan) {
+  static int64_t Strip(const ConvProblem<T>& problem, const DirectPlan& plan) {
     return plan.Most([&](const TermBlock& block) { return plan.Strip(problem.shape, block); });
   }
 
@@ -399,7 +172,7 @@ class ChannelLanes {
 
   const ConvKernels<T>& kernels_;
   const ConvProblem<T>& problem_;
-  const Plan& plan_;
+  const DirectPlan& plan_;
   const Place<T>* place_ = nullptr;
   int64_t outputs_ = 0, tile_ = 1;  // of the region, and of a tile
   const TermBlock* block_ = nullptr;
@@ -412,19 +185,19 @@ class ChannelLanes {
 template <class T>
 class PixelLanes {
  public:
-  PixelLanes(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const Plan& plan,
+  PixelLanes(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const DirectPlan& plan,
              Scratch& scratch)
       : kernels_(kernels), problem_(problem), plan_(plan) {
     offsets_ = scratch.Take<int64_t>(Taps(plan));
     panels_ = scratch.Take<const T*>(Taps(plan));
     strip_ = scratch.Take<T>(Strip(problem, plan));
   }
-  static size_t Bytes(const ConvProblem<T>& problem, const Plan& plan) {
+  static size_t Bytes(const ConvProblem<T>& problem, const DirectPlan& plan) {
     return Scratch::Bytes<int64_t>(Taps(plan)) + Scratch::Bytes<const T*>(Taps(plan)) +
            Scratch::Bytes<T>(Strip(problem, plan));
   }
 
-  static int64_t MostTiles(const ConvProblem<T>& problem, const Plan& plan) {
+  static int64_t MostTiles(const ConvProblem<T>& problem, const DirectPlan& plan) {
     const int64_t rows = plan.rows.longest(), columns = plan.columns.longest();
     return CeilDiv(rows * Pitch(problem, plan, rows, columns), plan.nr);
   }
@@ -440,6 +213,11 @@ class PixelLanes {
   void Prepare(const TermBlock& block) {
     const Region& region = place_->region;
     block_ = &block;
+    lane_step_ = 1;
+    if (plan_.pack_panels) {
+      PackPanels(block);
+      return;
+    }
     if (plan_.in_place) {
       x_ = place_->x.InPlace() + block.c_begin * problem_.x_strides.c + region.ow;
       offsets_[0] = 0;
@@ -469,12 +247,12 @@ class PixelLanes {
     return {out.InPlace() + (row * strides.h + column), strides.c, bias, false};
   }
 
-  void Accumulate(int64_t tile, const T* filters, int64_t count, bool first, bool, T* sums,
+  void Accumulate(int64_t tile, const T* filters, int64_t count, bool first, bool fetch, T* sums,
                   const ConvResults<T>* results) {
     const int64_t lane = FirstLane(tile), taps = block_->taps();
-    for (int64_t t = 0; t < taps; ++t) panels_[t] = x_ + offsets_[t] + lane;
+    for (int64_t t = 0; t < taps; ++t) panels_[t] = x_ + offsets_[t] + lane * lane_step_;
     kernels_.accumulate_packed(filters, count, panels_, plane_, taps, block_->depth(), Half(tile),
-                               first, sums, results);
+                               first, lane_step_ == 1 && fetch && plan_.fetch, sums, results);
   }
 
   void Finish(int64_t tile, int64_t filters, T* sums, const T* bias, const Sink<T>& out) {
@@ -494,14 +272,35 @@ class PixelLanes {
   }
 
  private:
-  static int64_t Taps(const Plan& plan) {
+  // Whole panels: rows of memory that are planes apart would be slow to read once per block of
+  // filters.
+  void PackPanels(const TermBlock& block) {
+    const int64_t nr = plan_.nr, depth = block.depth(), whole = outputs_ / nr, rest = outputs_ % nr;
+    const int64_t step = problem_.x_strides.c;
+    const T* from = place_->x.InPlace() + block.c_begin * step + place_->region.ow;
+    for (int64_t c = 0; c < depth; ++c, from += step) {
+      T* const to = strip_ + c * nr;
+      kernels_.copy(from, nr, whole, nr, to, depth * nr);
+      if (rest == 0) continue;
+      T* const last = to + whole * depth * nr;
+      kernels_.copy(from + whole * nr, 0, 1, rest, last, 0);
+      std::fill(last + rest, last + nr, T(0));
+    }
+    offsets_[0] = 0;
+    lane_step_ = depth;
+    plane_ = nr;
+    x_ = strip_;
+    limit_ = RoundUp(outputs_, nr);
+  }
+
+  static int64_t Taps(const DirectPlan& plan) {
     return plan.Most([](const TermBlock& block) { return block.taps(); });
   }
-  static int64_t Strip(const ConvProblem<T>& problem, const Plan& plan) {
+  static int64_t Strip(const ConvProblem<T>& problem, const DirectPlan& plan) {
     return plan.Most([&](const TermBlock& block) { return plan.Strip(problem.shape, block); });
   }
   bool Half(int64_t tile) const { return outputs_ - tile * plan_.nr <= plan_.nr / 2; }
-  static int64_t Pitch(const ConvProblem<T>& problem, const Plan& plan, int64_t rows,
+  static int64_t Pitch(const ConvProblem<T>& problem, const DirectPlan& plan, int64_t rows,
                        int64_t columns) {
     if (plan.in_place) return columns;
     return PlaneStrip(problem.shape, plan.blocks[0], rows, columns, plan.spread, plan.nr).pitch();
@@ -513,13 +312,13 @@ class PixelLanes {
 
   const ConvKernels<T>& kernels_;
   const ConvProblem<T>& problem_;
-  const Plan& plan_;
+  const DirectPlan& plan_;
   const Place<T>* place_ = nullptr;
   int64_t outputs_ = 0, pitch_ = 0, limit_ = 0;
   const TermBlock* block_ = nullptr;
   int64_t* offsets_;  // [tap]
   const T** panels_;  // [tap]
-  int64_t plane_ = 0;
+  int64_t plane_ = 0, lane_step_ = 1;
   T* strip_;
   const T* x_ = nullptr;  // output 0 under tap 0
 };
@@ -534,7 +333,7 @@ template <class T, class Lanes>
 class Task {
  public:
   // `kept` are all filters packed, or null.
-  Task(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const Plan& plan,
+  Task(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const DirectPlan& plan,
        const T* kept, Scratch scratch)
       : kernels_(kernels),
         problem_(problem),
@@ -544,7 +343,7 @@ class Task {
         sums_(scratch.Take<T>(Sums(problem, plan))),
         lanes_(kernels, problem, plan, scratch) {}
 
-  static size_t ScratchBytes(const ConvProblem<T>& problem, const Plan& plan) {
+  static size_t ScratchBytes(const ConvProblem<T>& problem, const DirectPlan& plan) {
     return Scratch::Bytes<T>(Packed(problem, plan)) + Scratch::Bytes<T>(Sums(problem, plan)) +
            Lanes::Bytes(problem, plan);
   }
@@ -594,12 +393,12 @@ class Task {
 
  private:
   // The sums of all tiles of the task, if they wait for another block of terms.
-  static int64_t Sums(const ConvProblem<T>& problem, const Plan& plan) {
+  static int64_t Sums(const ConvProblem<T>& problem, const DirectPlan& plan) {
     const int64_t tile = plan.mr * plan.nr;
     if (plan.blocks.size() == 1) return tile;
     return tile * CeilDiv(plan.filters.longest(), plan.width) * Lanes::MostTiles(problem, plan);
   }
-  static int64_t Packed(const ConvProblem<T>& problem, const Plan& plan) {
+  static int64_t Packed(const ConvProblem<T>& problem, const DirectPlan& plan) {
     if (plan.keep_filters)
       return RoundUp(plan.filters.longest(), plan.width) * problem.shape.terms();
     return plan.width * plan.Most([](const TermBlock& block) { return block.terms(); });
@@ -632,7 +431,7 @@ class Task {
 
   const ConvKernels<T>& kernels_;
   const ConvProblem<T>& problem_;
-  const Plan& plan_;
+  const DirectPlan& plan_;
   const T* const kept_;
   T* packed_;  // filters: a block of them, or all of the piece
   T* sums_;    // of one tile, or of all tiles of the task
@@ -642,9 +441,9 @@ class Task {
 // Tasks with the same filters are neighbours: those of all images and pixels, or, where every image
 // has its own, of one image.
 template <class T, class Lanes>
-void RunTasks(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const Plan& plan,
+void RunTasks(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const DirectPlan& plan,
               const T* kept) {
-  const int64_t pixels = plan.rows.count * plan.columns.count;
+  const int64_t pixels = plan.pieces();
   const int64_t images = problem.batch / problem.banks;
   const int64_t filters = problem.banks * problem.shape.groups * plan.filters.count;
   const Work work{filters * images * pixels, plan.total_ns,
@@ -667,7 +466,7 @@ void RunDirect(const ConvProblem<T>& whole) {
   some.batch = std::max<int64_t>(1, whole.batch);
   some.banks = std::max<int64_t>(1, whole.banks);
   const ConvProblem<T> problem = Flattened(some);
-  const Plan plan = MakePlan(problem, kernels);
+  const DirectPlan plan = MakeDirectPlan(problem, kernels);
   PackedFilters<T> kept;
   if (problem.forms != nullptr) {
     kept = GetFilters(problem, FilterForm::kBlocks, kernels, plan.width,

@@ -6,6 +6,7 @@
 #include "runtime/parallel.h"
 
 namespace lanewise {
+
 std::vector<TermBlock> TermBlocks(const ConvShape& shape, int64_t max_terms, int64_t max_taps,
                                   int64_t unit) {
   std::vector<TermBlock> blocks;
@@ -31,13 +32,8 @@ std::vector<TermBlock> TermBlocks(const ConvShape& shape, int64_t max_terms, int
 
 // ----------------------------------------------------------------------------------------- filters
 
-namespace {
-
-constexpr double kNsPerPackedElement = 0.5;
-
-// Whether filters are in memory as [k][c][tap].
 template <class T>
-bool ArePlanes(const ConvProblem<T>& problem) {
+bool FiltersArePlanes(const ConvProblem<T>& problem) {
   const ConvShape& shape = problem.shape;
   const FilterStrides& strides = problem.filter_strides;
   return problem.filter.native() && strides.k > 0 &&
@@ -45,6 +41,10 @@ bool ArePlanes(const ConvProblem<T>& problem) {
          (shape.h.window == 1 || strides.r == shape.w.window) &&
          (shape.w.window == 1 || strides.s == 1);
 }
+
+namespace {
+
+constexpr double kNsPerPackedElement = 0.5;
 
 // For filters in memory as [k][c][tap]: a few of their elements at a time, which lie side by side,
 // are transposed to [element][k], and from there go to their terms.
@@ -87,7 +87,7 @@ void PackFilterBlock(const ConvKernels<T>& kernels, const ConvProblem<T>& proble
       std::fill_n(to + t * width + count, width - count, T(0));
   }
   const bool rows = filters.native() && strides.k == 1 && strides.c >= 0;
-  if (!rows && ArePlanes(problem)) {
+  if (!rows && FiltersArePlanes(problem)) {
     return PackPlanes(kernels, filters.InPlace(), strides.k, count, shape.taps(), block, width, to);
   }
   for (int64_t tap = block.tap_begin; tap < block.tap_end; ++tap, to += depth * width) {
@@ -215,45 +215,38 @@ void PlaneStrip::Offsets(int64_t* offsets) const {
 }
 
 template <class T>
-void PlaneStrip::FillEdges(const ConvProblem<T>& problem, const Source<T>& row, int64_t start,
-                           const Interior& inside, T* to) const {
-  const auto fill = [&](int64_t begin, int64_t end) {
-    for (int64_t j = begin; j < end; ++j) {
-      const int64_t iw = problem.columns(start + j * shape_.w.stride);
-      to[j] = T(0);
-      if (iw != Border::kNone) (row + iw * problem.x_strides.w).Read(1, 1, to + j);
-    }
-  };
-  fill(0, inside.begin);
-  fill(inside.end, w_.length);
+void PlaneStrip::FillEdges(const ConvProblem<T>& problem, const Source<T>& row,
+                           const std::vector<Column>& columns, T* to) const {
+  for (const Column& column : columns) {
+    const auto fill = [&](int64_t begin, int64_t end) {
+      for (int64_t j = begin; j < end; ++j) {
+        const int64_t iw = problem.columns(column.start + j * shape_.w.stride);
+        to[j] = T(0);
+        if (iw != Border::kNone) (row + iw * problem.x_strides.w).Read(1, 1, to + j);
+      }
+    };
+    fill(0, column.inside.begin);
+    fill(column.inside.end, w_.length);
+    to += h_.count * h_.length * w_.length;
+  }
 }
 
 template <class T>
 void PlaneStrip::FillRow(const ConvKernels<T>& kernels, const ConvProblem<T>& problem,
-                         const Source<T>& row, int64_t first, T* to) const {
-  const WindowAxis& w = shape_.w;
-  const int64_t length = w_.length, step = h_.count * h_.length * length;
-  const int64_t column = problem.x_strides.w;
-  // Rows of neighbouring inputs are split together, as far as all are in the image.
-  const bool split = row.native() && column == 1 && w.stride > 1 && w.dilation == 1;
-  for (int64_t q = 0; q < w_.count; ++q) {
-    const int64_t start = first + w_.Input(q, 0);
-    Interior inside(start, w.stride, length, w.in);
+                         const Source<T>& row, const std::vector<Column>& columns, bool split,
+                         T* to) const {
+  const int64_t stride = shape_.w.stride, step = h_.count * h_.length * w_.length;
+  const int64_t count = w_.count, element = problem.x_strides.w;
+  for (int64_t q = 0; q < count; q += split ? stride : 1) {
+    const Column& column = columns[q];
+    const int64_t n = column.inside.end - column.inside.begin;
+    const Source<T> from = row + (column.start + column.inside.begin * stride) * element;
+    T* const inside = to + q * step + column.inside.begin;
     if (split) {
-      const int64_t group = start - q % w.stride;
-      inside = Interior(group, w.stride, length, w.in);
-      inside.end =
-          std::max(inside.begin, Interior(group + w.stride - 1, w.stride, length, w.in).end);
-      if (q % w.stride == 0) {
-        kernels.split(row.InPlace() + start + inside.begin * w.stride, w.stride,
-                      std::min(w.stride, w_.count - q), inside.end - inside.begin,
-                      to + q * step + inside.begin, step);
-      }
+      kernels.split(from.InPlace(), stride, std::min(stride, count - q), n, inside, step);
     } else {
-      (row + (start + inside.begin * w.stride) * column)
-          .Read(w.stride * column, inside.end - inside.begin, to + q * step + inside.begin);
+      from.Read(stride * element, n, inside);
     }
-    FillEdges(problem, row, start, inside, to + q * step);
   }
 }
 
@@ -265,9 +258,25 @@ void PlaneStrip::Fill(const ConvKernels<T>& kernels, const ConvProblem<T>& probl
   const int64_t first_row = h.Input(region.oh, box_.r.begin);
   const int64_t first = w.Input(region.ow, box_.s.begin);
   const int64_t length = w_.length, step = h_.count * h_.length * length;
+  const bool planes = x.native() && strides.w == 1;
+  // Rows of neighbouring inputs are split together, as far as all are in the image.
+  const bool split = planes && w.stride > 1 && w.dilation == 1;
+  std::vector<Column> columns;
+  for (int64_t q = 0; q < w_.count; ++q) {
+    const int64_t start = first + w_.Input(q, 0);
+    Column column{start, Interior(start, w.stride, length, w.in)};
+    if (split) {
+      const int64_t group = start - q % w.stride;
+      const int64_t begin = Interior(group, w.stride, length, w.in).begin;
+      const int64_t end = Interior(group + w.stride - 1, w.stride, length, w.in).end;
+      column.inside.begin = begin;
+      column.inside.end = std::max(begin, end);
+    }
+    columns.push_back(column);
+  }
   // Rows of the image that are copied as they are go to the kernel together.
   const int64_t row_step = h.stride * strides.h;
-  const bool block = x.native() && strides.w == 1 && w.stride == 1 && row_step >= 0;
+  const bool block = planes && w.stride == 1 && row_step >= 0;
   for (int64_t c = 0; c < block_.depth(); ++c, to += plane_) {
     const Source<T> plane = x + (block_.c_begin + c) * strides.c;
     T* row = to;
@@ -275,27 +284,24 @@ void PlaneStrip::Fill(const ConvKernels<T>& kernels, const ConvProblem<T>& probl
       const int64_t start_row = first_row + h_.Input(p, 0);
       const Interior image(start_row, h.stride, h_.length, h.in);
       for (int64_t q = 0; q < w_.count && block && image.begin < image.end; ++q) {
-        const int64_t start = first + w_.Input(q, 0);
-        const Interior inside(start, 1, length, w.in);
+        const Interior& inside = columns[q].inside;
         if (inside.begin == inside.end) continue;
         const int64_t ih = start_row + image.begin * h.stride;
-        kernels.copy((plane + (ih * strides.h + start + inside.begin)).InPlace(), row_step,
-                     image.end - image.begin, inside.end - inside.begin,
+        kernels.copy((plane + (ih * strides.h + columns[q].start + inside.begin)).InPlace(),
+                     row_step, image.end - image.begin, inside.end - inside.begin,
                      row + q * step + image.begin * length + inside.begin, length);
       }
       for (int64_t j = 0; j < h_.length; ++j, row += length) {
         const int64_t ih = problem.rows(start_row + j * h.stride);
-        const Source<T> from = plane + ih * strides.h;
         if (ih == Border::kNone) {
           for (int64_t q = 0; q < w_.count; ++q) std::fill_n(row + q * step, length, T(0));
-        } else if (block && j >= image.begin && j < image.end) {
-          for (int64_t q = 0; q < w_.count; ++q) {
-            const int64_t start = first + w_.Input(q, 0);
-            FillEdges(problem, from, start, Interior(start, 1, length, w.in), row + q * step);
-          }
-        } else {
-          FillRow(kernels, problem, from, first, row);
+          continue;
         }
+        const Source<T> from = plane + ih * strides.h;
+        if (!block || j < image.begin || j >= image.end) {
+          FillRow(kernels, problem, from, columns, split, row);
+        }
+        FillEdges(problem, from, columns, row);
       }
     }
     std::fill(to + w_.count * step, to + plane_, T(0));
@@ -305,6 +311,7 @@ void PlaneStrip::Fill(const ConvKernels<T>& kernels, const ConvProblem<T>& probl
 
 #define LANEWISE_INSTANTIATE(T)                                                                  \
   template Buffer<T> PackFilters(const ConvKernels<T>&, const ConvProblem<T>&, int64_t);         \
+  template bool FiltersArePlanes(const ConvProblem<T>&);                                         \
   template void PackFilterBlock(const ConvKernels<T>&, const ConvProblem<T>&, int64_t, int64_t,  \
                                 int64_t, int64_t, const TermBlock&, T*);                         \
   template void PixelStrip::Fill(const ConvKernels<T>&, const ConvProblem<T>&, const Source<T>&, \

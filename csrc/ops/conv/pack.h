@@ -37,6 +37,10 @@ struct Region {
 
 // ----------------------------------------------------------------------------------------- filters
 
+// Whether filters are in memory as [k][c][tap].
+template <class T>
+bool FiltersArePlanes(const ConvProblem<T>& problem);
+
 // The terms of `block` of filters [k, k + width) of a group, as to[term of the block][width], zeros
 // past the group's last filter.
 template <class T>
@@ -134,12 +138,17 @@ class PlaneStrip {
             const Region& region, T* to) const;
 
  private:
+  // A row of columns: the input of its first element, and those that are in the image.
+  struct Column {
+    int64_t start;
+    Interior inside;
+  };
   template <class T>
   void FillRow(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const Source<T>& row,
-               int64_t first, T* to) const;
+               const std::vector<Column>& columns, bool split, T* to) const;
   template <class T>
-  void FillEdges(const ConvProblem<T>& problem, const Source<T>& row, int64_t start,
-                 const Interior& inside, T* to) const;
+  void FillEdges(const ConvProblem<T>& problem, const Source<T>& row,
+                 const std::vector<Column>& columns, T* to) const;
 
   const ConvShape& shape_;
   TermBlock block_;
