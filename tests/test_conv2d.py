@@ -204,6 +204,7 @@ WAYS = {
     "one channel": (1, 32, (11, 29), (5, 5), {"padding": 2}),
     "windows side by side": (3, 40, (12, 36), (4, 4), {"stride": 4}),
     "windows with pixels in between": (3, 40, (14, 40), (2, 3), {"stride": (3, 5)}),
+    "windows far apart": (3, 40, (30, 90), (2, 1), {"stride": (7, 11), "padding": 2}),
     "columns left over": (7, 20, (9, 38), (3, 3), {"stride": (1, 2)}),
     "large patches": (3, 50, (40, 57), (16, 16), {"stride": 16, "padding": 3}),
     "strides of three": (5, 70, (20, 41), (5, 7), {"stride": 3, "padding": "same"}),

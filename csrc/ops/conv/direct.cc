@@ -160,7 +160,7 @@ class ChannelLanes {
     const Region& region = place_->region;
     const PixelStrip strip(problem_.shape, block, region.rows, region.columns);
     strip.Fill(kernels_, problem_, place_->x, region, strip_);
-    const int64_t step = problem_.shape.w.stride * block.depth();
+    const int64_t step = strip.step();
     const T** pointer = pointers_;
     for (int64_t tap = block.tap_begin; tap < block.tap_end; tap += plan_.segment_taps) {
       for (int64_t i = 0; i < region.rows; ++i) {

@@ -132,55 +132,72 @@ TapBox::TapBox(const ConvShape& shape, const TermBlock& block) {
 PixelStrip::PixelStrip(const ConvShape& shape, const TermBlock& block, int64_t rows,
                        int64_t columns)
     : shape_(shape), block_(block), box_(shape, block) {
-  rows_ = (rows - 1) * shape.h.stride + (box_.r.count - 1) * shape.h.dilation + 1;
-  columns_ = (columns - 1) * shape.w.stride + (box_.s.count - 1) * shape.w.dilation + 1;
+  const int64_t height = (box_.r.count - 1) * shape.h.dilation + 1;
+  const int64_t width = (box_.s.count - 1) * shape.w.dilation + 1;
+  row_step_ = std::min(shape.h.stride, height);
+  column_step_ = std::min(shape.w.stride, width);
+  rows_ = (rows - 1) * row_step_ + height;
+  columns_ = (columns - 1) * column_step_ + width;
   row_ = columns_ * block.depth();
 }
 
 int64_t PixelStrip::Offset(int64_t tap, int64_t row, int64_t column) const {
-  const WindowAxis &h = shape_.h, &w = shape_.w;
-  const int64_t r = tap / w.window - box_.r.begin, s = tap % w.window - box_.s.begin;
-  return (row * h.stride + r * h.dilation) * row_ +
-         (column * w.stride + s * w.dilation) * block_.depth();
+  const int64_t width = shape_.w.window;
+  const int64_t r = tap / width - box_.r.begin, s = tap % width - box_.s.begin;
+  return (row * row_step_ + r * shape_.h.dilation) * row_ +
+         (column * column_step_ + s * shape_.w.dilation) * block_.depth();
+}
+
+template <class T>
+void PixelStrip::FillColumns(const ConvKernels<T>& kernels, const ConvProblem<T>& problem,
+                             const Source<T>& row, int64_t first, int64_t count, T* to) const {
+  const ImageStrides& strides = problem.x_strides;
+  const int64_t depth = block_.depth();
+  const Interior inside(first, 1, count, shape_.w.in);
+  const auto copy_each = [&](int64_t begin, int64_t end) {
+    for (int64_t j = begin; j < end; ++j) {
+      const int64_t iw = problem.columns(first + j);
+      if (iw == Border::kNone) {
+        std::fill_n(to + j * depth, depth, T(0));
+      } else {
+        (row + iw * strides.w).Read(strides.c, depth, to + j * depth);
+      }
+    }
+  };
+  const Source<T> from = row + (first + inside.begin) * strides.w;
+  const int64_t n = inside.end - inside.begin;
+  T* const interior = to + inside.begin * depth;
+  copy_each(0, inside.begin);
+  if ((strides.c == 1 || depth == 1) && strides.w == depth) {
+    from.Read(1, n * depth, interior);
+  } else if (from.native() && strides.w == 1 && strides.c > 0) {
+    kernels.transpose(from.InPlace(), strides.c, depth, n, interior, depth);
+  } else {
+    copy_each(inside.begin, inside.end);
+  }
+  copy_each(inside.end, count);
 }
 
 template <class T>
 void PixelStrip::Fill(const ConvKernels<T>& kernels, const ConvProblem<T>& problem,
                       const Source<T>& x, const Region& region, T* to) const {
-  const ImageStrides& strides = problem.x_strides;
-  const int64_t depth = block_.depth();
-  const int64_t first_row = shape_.h.Input(region.oh, box_.r.begin);
-  const int64_t first = shape_.w.Input(region.ow, box_.s.begin);
-  const Interior inside(first, 1, columns_, shape_.w.in);
-  const int64_t count = inside.end - inside.begin;
+  const WindowAxis &h = shape_.h, &w = shape_.w;
+  const int64_t first_row = h.Input(region.oh, box_.r.begin);
+  const int64_t first = w.Input(region.ow, box_.s.begin);
+  // Windows that overlap or touch are one run of columns, others one run each.
+  const int64_t run = column_step_ == w.stride ? columns_ : column_step_;
   for (int64_t i = 0; i < rows_; ++i, to += row_) {
-    const int64_t ih = problem.rows(first_row + i);
+    // Of the last window, rows past its first row_step_ are still its own.
+    const int64_t window = std::min(i / row_step_, region.rows - 1);
+    const int64_t ih = problem.rows(first_row + window * h.stride + (i - window * row_step_));
     if (ih == Border::kNone) {
       std::fill_n(to, row_, T(0));
       continue;
     }
-    const Source<T> row = x + (ih * strides.h + block_.c_begin * strides.c);
-    const auto copy_each = [&](int64_t begin, int64_t end) {
-      for (int64_t j = begin; j < end; ++j) {
-        const int64_t iw = problem.columns(first + j);
-        if (iw == Border::kNone) {
-          std::fill_n(to + j * depth, depth, T(0));
-        } else {
-          (row + iw * strides.w).Read(strides.c, depth, to + j * depth);
-        }
-      }
-    };
-    copy_each(0, inside.begin);
-    const Source<T> from = row + (first + inside.begin) * strides.w;
-    T* const interior = to + inside.begin * depth;
-    if ((strides.c == 1 || depth == 1) && strides.w == depth) {
-      from.Read(1, count * depth, interior);
-    } else if (from.native() && strides.w == 1 && strides.c > 0) {
-      kernels.transpose(from.InPlace(), strides.c, depth, count, interior, depth);
-    } else {
-      copy_each(inside.begin, inside.end);
+    const Source<T> row = x + (ih * problem.x_strides.h + block_.c_begin * problem.x_strides.c);
+    for (int64_t j = 0, column = first; j < columns_; j += run, column += w.stride) {
+      FillColumns(kernels, problem, row, column, run, to + j * block_.depth());
     }
-    copy_each(inside.end, columns_);
   }
 }
 

@@ -66,13 +66,15 @@ struct TapBox {
   TapBox(const ConvShape& shape, const TermBlock& block);
 };
 
-// Pixels with their channels side by side: [row][column][c]. Where taps are not dilated, those of a
-// window row are one run of S·C elements.
+// Pixels with their channels side by side: [row][column][c], without those between windows that
+// are apart. Where taps are not dilated, those of a window row are one run of S·C elements.
 class PixelStrip {
  public:
   PixelStrip(const ConvShape& shape, const TermBlock& block, int64_t rows, int64_t columns);
 
   int64_t count() const { return rows_ * row_; }
+  // From one output's inputs to the next one's in its row.
+  int64_t step() const { return column_step_ * block_.depth(); }
   // Of the inputs under a tap of the block, for output (row, column) of the region.
   int64_t Offset(int64_t tap, int64_t row, int64_t column) const;
   template <class T>
@@ -80,10 +82,16 @@ class PixelStrip {
             const Region& region, T* to) const;
 
  private:
+  // `count` columns from `first` on, of which `row` is column 0 of the image.
+  template <class T>
+  void FillColumns(const ConvKernels<T>& kernels, const ConvProblem<T>& problem,
+                   const Source<T>& row, int64_t first, int64_t count, T* to) const;
+
   const ConvShape& shape_;
   TermBlock block_;
   TapBox box_;
-  int64_t rows_, columns_, row_;  // row_: elements of a row
+  int64_t row_step_, column_step_;  // from one output's inputs to the next one's
+  int64_t rows_, columns_, row_;    // row_: elements of a row
 };
 
 // Of the positions start + i·step, i < n, step > 0, those of [begin, end) are in an image of
