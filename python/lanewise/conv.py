@@ -107,9 +107,9 @@ def conv2d(
         "direct" is the ordered sum. "winograd" is F(4×4, 3×3), for 3×3 filters with stride 1 and
         float32 results: a quarter of the products, each output off by at most
         ``158·(C/groups + 27)·eps/2 · max|x under its tile| · Σ|w|``, by 4e-6 to 9e-6 of the
-        outputs' size on random data; infinities and NaN reach just the outputs they should. "auto" takes
-        whichever is faster, by the shape of one image only; `conv2d_algorithm` says which, and
-        `set_conv_algorithm` makes it "direct" everywhere.
+        outputs' size on random data; infinities and NaN reach just the outputs they should.
+        "auto" takes whichever is faster, by the shape of one image only; `conv2d_algorithm` says
+        which, and `set_conv_algorithm` makes it "direct" everywhere.
     dtype : dtype, optional
         Of operands and result. The default is ``np.result_type(x, w)``.
     out : ndarray, optional

@@ -71,8 +71,9 @@ Shape Conv2dShape(const Shape& x, const Shape& w, const Conv2dOptions& options);
 ///
 ///     158·(C + 27)·eps/2 · max|x in the tile of 6×6 pixels| · Σ|w|
 ///
-/// (C input channels per group; by 4e-6 to 9e-6 of the outputs' size on random data), and an infinity
-/// or NaN reaches just the outputs whose windows hold it: such tiles are computed directly.
+/// (C input channels per group; by 4e-6 to 9e-6 of the outputs' size on random data), and an
+/// infinity or NaN reaches just the outputs whose windows hold it: such tiles are computed
+/// directly.
 ///
 /// The type of `out` says what is computed: float16, bfloat16 and float32 in float32, rounded once;
 /// float64 in itself; integers modulo 2^bits. x and w may each have any type that NumPy casts to it
@@ -83,8 +84,8 @@ Shape Conv2dShape(const Shape& x, const Shape& w, const Conv2dOptions& options);
 /// @throws DTypeError for types that do not go together, and what Conv2dShape throws.
 ///
 /// Allocates a packed copy of w (of a few banks at a time where there are many), or by Winograd's
-/// algorithm a transformed one of at most 10 MB; a PackedFilter keeps these instead. Beyond them, at
-/// most 2·L2 of scratch for each thread, which the calling thread keeps for its next call, and a
+/// algorithm a transformed one of at most 10 MB; a PackedFilter keeps these instead. Beyond them,
+/// at most 2·L2 of scratch for each thread, which the calling thread keeps for its next call, and a
 /// third of L3 in all (Winograd's algorithm: as far as 72·(C + 64) elements fit there). Nothing is
 /// kept of a shape. Thread-safe.
 void Conv2d(const TensorView& x, const TensorView& w, const TensorView* bias,
