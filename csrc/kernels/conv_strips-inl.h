@@ -188,6 +188,11 @@ HWY_INLINE void StripTiles(const Strips<T>& s, size_t first) {
 template <class T, StripKind kKind>
 void ConvStrips(const Strips<T>& s) {
   size_t v = 0;
+  if constexpr (kStripVectors == 8) {
+    // 7, 14 and 28 columns are common; 7 of 1152 channels take 34 µs instead of 45 with 5×5 taps.
+    const bool sevens = s.vectors % 7 == 0 && s.vectors % 8 != 0;
+    for (; sevens && v < s.vectors; v += 7) StripTiles<T, 7, kKind>(s, v);
+  }
   for (; v + kStripVectors <= s.vectors; v += kStripVectors) {
     StripTiles<T, kStripVectors, kKind>(s, v);
   }

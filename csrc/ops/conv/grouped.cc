@@ -375,6 +375,7 @@ class Task {
     int64_t r, window, s, taps;
     int64_t column, columns;
     bool first, last;  // of the parts of the window
+    bool down;         // vectors go down the rows of one column
     ptrdiff_t x_offset;
   };
 
@@ -454,7 +455,8 @@ class Task {
             strips_[n - begin] = Skipped(InputRow(n)) ? nullptr : Slot(0, n);
           }
           const bool last = r + window == h.window && s + taps == w.window;
-          Compute({j, rows, r, window, s, taps, column_, columns_, r == 0 && s == 0, last, 0});
+          Compute(
+              {j, rows, r, window, s, taps, column_, columns_, r == 0 && s == 0, last, false, 0});
         }
       }
     }
@@ -464,33 +466,54 @@ class Task {
 
   void SweepInPlace() {
     const WindowAxis &h = problem_.shape.h, &w = problem_.shape.w;
-    const ImageStrides& strides = problem_.x_strides;
-    // Columns all of whose taps are inside the image, of the task's.
-    const int64_t end = column_ + columns_;
-    const int64_t room = w.in - 1 - (w.window - 1) * w.dilation + w.before;  // for the last one
+    // Columns all of whose taps are inside the image, and rows, counted as the sweep's.
+    const int64_t end = column_ + columns_, count = RowCount();
     const int64_t inner = std::clamp(CeilDiv(w.before, w.stride), column_, end);
-    const int64_t past = std::clamp(room < 0 ? 0 : room / w.stride + 1, inner, end);
-    const T* const x = x_.InPlace() + channels_.FirstIn(unit_) * strides.c;
-    for (int64_t j = 0; j < RowCount(); j += plan_.strip_rows) {
-      const int64_t rows = std::min(plan_.strip_rows, RowCount() - j);
-      for (int64_t q = 0; q < (rows - 1) * plan_.shift + h.window; ++q) {
-        const int64_t ih = InputRow(j * plan_.shift + q);
-        strips_[q] = ih == Border::kNone ? nullptr : x + ih * strides.h;
-      }
-      const auto compute = [&](int64_t s, int64_t taps, int64_t column, int64_t columns) {
-        const ptrdiff_t offset = w.Input(column, s) * strides.w;
-        Compute({j, rows, 0, h.window, s, taps, column, columns, true, true, offset});
-      };
-      const auto border = [&](int64_t begin, int64_t stop) {
-        for (int64_t i = begin; i < stop; ++i) {
-          const int64_t s = TapsBefore(i, 0);
-          compute(s, TapsBefore(i, w.in) - s, i, 1);
+    const int64_t past = std::clamp(InsideBefore(w), inner, end);
+    const auto row_of = [&](int64_t oh) {
+      return std::clamp<int64_t>(CeilDiv(oh - first_row_, plan_.row_step), 0, count);
+    };
+    const int64_t low = row_of(CeilDiv(h.before, h.stride));
+    const int64_t high = std::max(low, row_of(InsideBefore(h)));
+    // Columns at the border: each has its own taps, and its vectors go down the rows.
+    const auto border = [&](int64_t from, int64_t to) {
+      for (int64_t i = from; i < to; ++i) {
+        const int64_t s = TapsBefore(i, 0), taps = TapsBefore(i, w.in) - s;
+        for (int64_t j = 0; j < low; ++j) ComputeInPlace(j, 1, s, taps, i, 1);
+        const int64_t at_once = plan_.strip_rows * plan_.columns.longest();
+        for (int64_t j = low; j < high; j += at_once) {
+          ComputeInPlace(j, std::min(at_once, high - j), s, taps, i, 1);
         }
-      };
-      border(column_, inner);
-      if (inner < past) compute(0, w.window, inner, past - inner);
-      border(past, end);
+        for (int64_t j = high; j < count; ++j) ComputeInPlace(j, 1, s, taps, i, 1);
+      }
+    };
+    border(column_, inner);
+    border(past, end);
+    for (int64_t j = 0; j < count && inner < past; j += plan_.strip_rows) {
+      const int64_t rows = std::min(plan_.strip_rows, count - j);
+      ComputeInPlace(j, rows, 0, w.window, inner, past - inner);
     }
+  }
+
+  // The first output of an axis some of whose taps are behind the last input.
+  static int64_t InsideBefore(const WindowAxis& axis) {
+    const int64_t room = axis.in - 1 - (axis.window - 1) * axis.dilation + axis.before;
+    return room < 0 ? 0 : room / axis.stride + 1;
+  }
+
+  // Output rows j, … of the sweep, with the taps [s, s + taps); if it is one column, all at once.
+  void ComputeInPlace(int64_t j, int64_t rows, int64_t s, int64_t taps, int64_t column,
+                      int64_t columns) {
+    const WindowAxis &h = problem_.shape.h, &w = problem_.shape.w;
+    const ImageStrides& strides = problem_.x_strides;
+    const bool down = columns == 1 && rows > plan_.strip_rows;
+    const T* const x = x_.InPlace() + channels_.FirstIn(unit_) * strides.c;
+    for (int64_t q = 0; q < (down ? 0 : rows - 1) * plan_.shift + h.window; ++q) {
+      const int64_t ih = InputRow(j * plan_.shift + q);
+      strips_[q] = ih == Border::kNone ? nullptr : x + ih * strides.h;
+    }
+    const ptrdiff_t offset = w.Input(column, s) * strides.w;
+    Compute({j, rows, 0, h.window, s, taps, column, columns, true, true, down, offset});
   }
 
   // How many taps of output column i lie before column `limit` of x.
@@ -643,23 +666,26 @@ class Task {
     const bool stores = Stores(plan_, problem_);
     Strips<T> strips;
     strips.rows = strips_;
-    strips.count = block.rows;
+    strips.count = block.down ? 1 : block.rows;
     strips.shift = plan_.shift;
     strips.window = block.window;
     strips.offsets = plan_.offsets.data();
     strips.terms = block.taps * shape.group_c;
-    strips.sliding = plan_.sliding ? block.taps / 3 * 3 : 0;
+    strips.sliding = plan_.sliding && !block.down ? block.taps / 3 * 3 : 0;
     strips.period = shape.group_c;
-    strips.x_step = shape.w.stride * problem_.x_strides.w;
+    strips.x_step = block.down ? plan_.shift * shape.h.dilation * problem_.x_strides.h
+                               : shape.w.stride * problem_.x_strides.w;
     strips.x_unit = plan_.in_place() ? 0 : plan_.slots * plan_.strip;
     strips.filter_step = shape.w.window * shape.group_c * plan_.lanes;
     strips.filter_unit = filters_.unit;
-    strips.vectors = block.columns;
+    strips.vectors = block.down ? block.rows : block.columns;
     strips.first = block.first;
     strips.sums_stride = block.columns * plan_.lanes;
     strips.activation = problem_.activation;
     strips.row_stride = stores ? plan_.row_step * strides.h : strips.sums_stride;
-    strips.vector_stride = stores ? strides.w : plan_.lanes;
+    strips.vector_stride = !stores      ? plan_.lanes
+                           : block.down ? plan_.row_step * strides.h
+                                        : strides.w;
     const auto run = plan_.access == Access::kBroadcast ? kernels_.broadcast
                      : plan_.access == Access::kInPlace ? kernels_.channels_in_place
                      : plan_.access == Access::kLookup  ? kernels_.lookup_strips
