@@ -80,9 +80,10 @@ Shape Conv2dShape(const Shape& x, const Shape& w, const Conv2dOptions& options);
 /// @param out of Conv2dShape; it must not overlap another argument. Any strides, as all arguments.
 /// @throws DTypeError for types that do not go together, and what Conv2dShape throws.
 ///
-/// Allocates a packed copy of w (of a few banks at a time where there are many), or by Winograd's
-/// algorithm a transformed one of 4 times its size, 10 MB of it at a time; and, per thread, scratch
-/// of at most 2·L2 or 36·(C + 32) elements, kept for the thread's next call. Thread-safe.
+/// Allocates, per thread, scratch of at most 2·L2 or 36·(C + 32) elements, kept for the thread's
+/// next call; by Winograd's algorithm also transformed filters of 4 times w's size, 10 MB of them
+/// at a time, and for depthwise layers a packed copy of w (of a few banks at a time where there are
+/// many). Thread-safe.
 void Conv2d(const TensorView& x, const TensorView& w, const TensorView* bias,
             const Conv2dOptions& options, const TensorView& out);
 
