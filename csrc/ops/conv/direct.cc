@@ -3,17 +3,17 @@
 //
 // The two layouts are one algorithm with the operands swapped:
 //   lanes = output channels (NHWC, unless groups have very few)
-//           a = inputs, read through one pointer per output and tap, in place, where a row of zeros
-//           stands for zero padding; or from a strip, where pixels have few channels or another
-//           type b = filters
+//           a = inputs, read through one pointer per output and tap: in place, where a row of zeros
+//           stands for zero padding, or from a strip of pixels
+//           b = filters
 //   lanes = pixels (otherwise)
 //           a = filters
-//           b = inputs from a strip of planes, in place for 1×1 filters
+//           b = inputs, from a strip of planes, or in place for 1×1 filters
 // Both run the same chain of multiply-adds for an output, so they give the same bits.
 //
 //   task            a rectangle of outputs × some filters of one group of one image
 //     term block    all terms, unless a block of filters would outgrow L2
-//       filters     a block of `width`, packed as [term][width]
+//       filters     a block of NR or MR, packed as [term][NR or MR]
 //         tile      the kernel: MR × NR sums in registers, then bias, activation and store
 #include <algorithm>
 #include <vector>

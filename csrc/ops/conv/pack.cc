@@ -36,8 +36,7 @@ template <class T>
 bool FiltersArePlanes(const ConvProblem<T>& problem) {
   const ConvShape& shape = problem.shape;
   const FilterStrides& strides = problem.filter_strides;
-  return problem.filter.native() && strides.k > 0 &&
-         (shape.group_c == 1 || strides.c == shape.taps()) &&
+  return strides.k > 0 && (shape.group_c == 1 || strides.c == shape.taps()) &&
          (shape.h.window == 1 || strides.r == shape.w.window) &&
          (shape.w.window == 1 || strides.s == 1);
 }
@@ -49,19 +48,24 @@ constexpr double kNsPerPackedElement = 0.5;
 // For filters in memory as [k][c][tap]: a few of their elements at a time, which lie side by side,
 // are transposed to [element][k], and from there go to their terms.
 template <class T>
-void PackPlanes(const ConvKernels<T>& kernels, const T* from, int64_t from_stride, int64_t count,
-                int64_t taps, const TermBlock& block, int64_t width, T* to) {
-  const int64_t depth = block.depth(), begin = block.c_begin * taps, end = block.c_end * taps;
-  if (taps == 1) {
-    kernels.transpose(from + begin, from_stride, count, depth, to, width);
-    return;
-  }
+void PackPlanes(const ConvKernels<T>& kernels, const Source<T>& filters, int64_t stride,
+                int64_t count, int64_t taps, const TermBlock& block, int64_t width, T* to) {
   constexpr int64_t kElements = 48, kMostWidth = 32;
-  alignas(64) T chunk[kElements * kMostWidth];
+  alignas(64) T chunk[kElements * kMostWidth], widened[kMostWidth * kElements];
+  const int64_t depth = block.depth(), begin = block.c_begin * taps, end = block.c_end * taps;
   for (int64_t first = begin; first < end; first += kElements) {
-    const int64_t last = std::min(first + kElements, end);
-    kernels.transpose(from + first, from_stride, count, last - first, chunk, width);
-    for (int64_t c = first / taps; c * taps < last; ++c) {
+    const int64_t last = std::min(first + kElements, end), n = last - first;
+    const Source<T> from = filters + first;
+    for (int64_t k = 0; k < count && !from.native(); ++k) {
+      (from + k * stride).Read(1, n, widened + k * kElements);
+    }
+    T* const transposed = taps == 1 ? to + (first - begin) * width : chunk;
+    if (from.native()) {
+      kernels.transpose(from.InPlace(), stride, count, n, transposed, width);
+    } else {
+      kernels.transpose(widened, kElements, count, n, transposed, width);
+    }
+    for (int64_t c = first / taps; c * taps < last && taps > 1; ++c) {
       const int64_t tap = std::max(block.tap_begin, first - c * taps);
       const int64_t past = std::min(block.tap_end, last - c * taps);
       if (tap >= past) continue;
@@ -88,7 +92,7 @@ void PackFilterBlock(const ConvKernels<T>& kernels, const ConvProblem<T>& proble
   }
   const bool rows = filters.native() && strides.k == 1 && strides.c >= 0;
   if (!rows && FiltersArePlanes(problem)) {
-    return PackPlanes(kernels, filters.InPlace(), strides.k, count, shape.taps(), block, width, to);
+    return PackPlanes(kernels, filters, strides.k, count, shape.taps(), block, width, to);
   }
   for (int64_t tap = block.tap_begin; tap < block.tap_end; ++tap, to += depth * width) {
     const Source<T> from =
