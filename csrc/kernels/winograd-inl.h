@@ -79,8 +79,7 @@ HWY_INLINE void FilterTransform(D d, V g0, V g1, V g2, V* HWY_RESTRICT u) {
   u[5] = g2;
 }
 
-// `next` are the pixels of the tile to come: asked for now, they are there by then. Without, loads
-// from beyond L2 were half of the transform's time.
+// `next` are the pixels of the tile to come, which are asked for now: 3 % of 64 channels at 224².
 HWY_INLINE void InputTile(const float* const* pixels, const float* const* next, size_t c, size_t n,
                           float* HWY_RESTRICT v, size_t step) {
   const hn::ScalableTag<float> d;
@@ -156,8 +155,9 @@ bool WinogradOutput(const float* m, size_t step, size_t n, const float* bias, fl
   return hn::AllTrue(d, finite);
 }
 
-// The filters lie far apart in memory, where the hardware does not look ahead: 512×512 of them take
-// 0.9 ms without the prefetch and 0.5 with it.
+// In float32 and with the prefetch, as filters lie far apart in memory, where the hardware does not
+// look ahead: 512×512 channels at 7² take 1.7 ms on one core, where in float64 without it they took
+// 2.1. What is rounded more is little beside the sums' own errors.
 inline void WinogradFilter(const float* taps, size_t tap_step, size_t channel_step, size_t channels,
                            size_t n, float* u, size_t step) {
   constexpr size_t kAhead = 6;  // channels
