@@ -5,13 +5,10 @@ import numpy as np
 import pytest
 import reference
 import scipy.signal
+from convolutions import integers
 from hypothesis import given
 from hypothesis import strategies as st
 from tolerance import assert_within, gamma
-
-
-def integers(rng, shape, dtype):
-    return rng.integers(-4, 5, shape).astype(dtype)
 
 
 @st.composite

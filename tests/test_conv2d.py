@@ -8,6 +8,7 @@ import pytest
 import reference
 import scipy.ndimage
 import scipy.signal
+from convolutions import BORDERS, TO_NCHW, TO_OIHW, integers, same_everywhere
 from hypothesis import given
 from hypothesis import strategies as st
 from tolerance import assert_within, gamma, tiny, u
@@ -19,8 +20,6 @@ def _ordered_sums():
 
 
 ACTIVATIONS = [None, "relu", "relu6", "silu", "gelu", "leaky_relu", "sigmoid", "tanh"]
-BORDERS = ["reflect", "symmetric", "edge", "wrap"]
-TO_NCHW, TO_OIHW = (0, 3, 1, 2), (3, 2, 0, 1)
 
 # Each activation's slope is at most this, so it magnifies the sum's error by no more; and its own
 # evaluation is within this many units of rounding of max(|v|, 1)·slope (Highway's exp has 1 ulp and
@@ -47,24 +46,6 @@ def assert_is_conv2d(y, x, w, bias=None, activation=None, **options):
     v = reference.ACTIVATIONS[activation](exact)
     own = OWN_UNITS[activation] * u(y.dtype) * np.maximum(np.abs(exact), 1)
     assert_within(y, v, SLOPE[activation] * bound + own)
-
-
-def integers(rng, shape, dtype):
-    """Small integers: every sum is exact, so results can be compared with ==."""
-    return rng.integers(-4, 5, shape).astype(dtype)
-
-
-def same_everywhere(x, w, **options):
-    """The convolution in NHWC, after it was seen to have the same bits in NCHW."""
-    y = lw.conv2d(x, w, **options)
-    nchw = lw.conv2d(
-        np.ascontiguousarray(x.transpose(TO_NCHW)),
-        np.ascontiguousarray(w.transpose(TO_OIHW if w.ndim == 4 else (0, 4, 3, 1, 2))),
-        layout="NCHW",
-        **options,
-    )
-    np.testing.assert_array_equal(y, nchw.transpose(0, 2, 3, 1))
-    return y
 
 
 # ---------------------------------------------------------------------------------- the definition

@@ -4,27 +4,7 @@ import lanewise as lw
 import numpy as np
 import pytest
 import reference
-
-TO_NCHW, TO_OIHW = (0, 3, 1, 2), (3, 2, 0, 1)
-BORDERS = ["reflect", "symmetric", "edge", "wrap"]
-
-
-def integers(rng, shape, dtype=np.float32):
-    """Small integers: every sum is exact, so results can be compared with ==."""
-    return rng.integers(-4, 5, shape).astype(dtype)
-
-
-def same_everywhere(x, w, **options):
-    """The convolution in NHWC, after it was seen to have the same bits in NCHW."""
-    y = lw.conv2d(x, w, **options)
-    nchw = lw.conv2d(
-        np.ascontiguousarray(x.transpose(TO_NCHW)),
-        np.ascontiguousarray(w.transpose(TO_OIHW if w.ndim == 4 else (0, 4, 3, 1, 2))),
-        layout="NCHW",
-        **options,
-    )
-    np.testing.assert_array_equal(y, nchw.transpose(0, 2, 3, 1))
-    return y
+from convolutions import BORDERS, integers, same_everywhere
 
 
 def check(rng, x_shape, w_shape, groups, dtype=np.float32, **options):

@@ -14,12 +14,10 @@ import pytest
 import test_conv1d
 import test_conv2d
 import test_conv_transpose2d
+from convolutions import TO_NCHW, integers, to_oihw
 from hypothesis import given
 from hypothesis import strategies as st
 from test_runtime import run
-
-TO_NCHW, TO_OIHW = (0, 3, 1, 2), (3, 2, 0, 1)
-TO_OIHW_OF_BANKS = (0, 4, 3, 1, 2)
 
 # x, w in NHWC, options: each way of computing, and the filters that it packs.
 CASES = {
@@ -55,7 +53,7 @@ def operands(case, rng, layout="NHWC", dtype=np.float32):
     x, w = normal(rng, x_shape, dtype), normal(rng, w_shape, dtype)
     if layout == "NCHW":
         x = np.ascontiguousarray(x.transpose(TO_NCHW))
-        w = np.ascontiguousarray(w.transpose(TO_OIHW if w.ndim == 4 else TO_OIHW_OF_BANKS))
+        w = np.ascontiguousarray(to_oihw(w))
     options = {**options, "layout": layout}
     of_filter = {name: options[name] for name in ("groups", "layout", "flip") if name in options}
     return x, w, of_filter, options
@@ -110,7 +108,7 @@ def test_conv2d_of_any_shape(case, layout, early):
     rng = np.random.default_rng(seed)
     x, w = normal(rng, x_shape, dtype), normal(rng, w_shape, dtype)
     if layout == "NCHW":
-        x, w = x.transpose(TO_NCHW), w.transpose(TO_OIHW if w.ndim == 4 else TO_OIHW_OF_BANKS)
+        x, w = x.transpose(TO_NCHW), to_oihw(w)
     now = {"x_shape": x.shape, **geometry(options)} if early else {}
     packed = lw.pack_filter(w, groups=options["groups"], layout=layout, flip=options["flip"], **now)
     same(lw.conv2d(x, packed, layout=layout, **options), lw.conv2d(x, w, layout=layout, **options))
@@ -120,7 +118,7 @@ def test_conv2d_of_any_shape(case, layout, early):
 def test_conv1d_of_any_shape(case, channels_last, early):
     x_shape, w_shape, dtype, options, seed = case
     rng = np.random.default_rng(seed)
-    x, w = test_conv1d.integers(rng, x_shape, dtype), test_conv1d.integers(rng, w_shape, dtype)
+    x, w = integers(rng, x_shape, dtype), integers(rng, w_shape, dtype)
     layout = "NWC" if channels_last else "NCW"
     if not channels_last:
         x, w = x.transpose(0, 2, 1), w.transpose(*range(w.ndim - 3), -1, -2, -3)
@@ -137,7 +135,7 @@ def test_conv_transpose2d_of_any_shape(case, channels_last):
     x, w = normal(rng, x_shape), normal(rng, w_shape)
     layout = "NHWC" if channels_last else "NCHW"
     if not channels_last:
-        x, w = x.transpose(TO_NCHW), w.transpose(TO_OIHW)
+        x, w = x.transpose(TO_NCHW), to_oihw(w)
     packed = lw.pack_filter(w, groups=options["groups"], layout=layout)
     y = lw.conv_transpose2d(x, w, layout=layout, **options)
     for _ in range(2):

@@ -7,9 +7,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 import reference
+from convolutions import same_everywhere
 from hypothesis import given
 from hypothesis import strategies as st
-from test_conv2d import OWN_UNITS, SLOPE, same_everywhere
+from test_conv2d import OWN_UNITS, SLOPE
 from test_runtime import run
 from tolerance import assert_within, gamma, tiny, u
 

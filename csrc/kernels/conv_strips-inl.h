@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "hwy/highway.h"
+#include "kernels/activation-inl.h"
 #include "kernels/conv_tile-inl.h"
 #include "kernels/kernels.h"
 #include "kernels/vector-inl.h"
@@ -25,11 +26,7 @@ namespace lanewise {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON
-constexpr size_t kStripVectors = 8;
-#else
-constexpr size_t kStripVectors = 4;
-#endif
+constexpr size_t kStripVectors = kVectorRegisters == 32 ? 8 : 4;
 constexpr size_t kStripRows = 2;
 
 // Where the vectors of x come from: strips, x itself, the lanes of strips that an index names, or
@@ -161,14 +158,8 @@ HWY_NOINLINE void StripTile(const Strips<T>& s, size_t first, size_t unit) {
     Unroll<NV>([&](auto v) LANEWISE_UNROLLED {
       V result = hn::Add(sum.of[i][v], bias);
       if constexpr (std::is_floating_point_v<T>) {
-        if (s.activation >= Activation::kRelu) {
-          const V zero = hn::Zero(d);
-          result = hn::IfThenElse(hn::Lt(result, zero), zero, result);
-        }
-        if (s.activation == Activation::kRelu6) {
-          const V six = hn::Set(d, T(6));
-          result = hn::IfThenElse(hn::Gt(result, six), six, result);
-        }
+        if (s.activation == Activation::kRelu) result = Activate<Activation::kRelu>(d, result);
+        if (s.activation == Activation::kRelu6) result = Activate<Activation::kRelu6>(d, result);
       }
       if (s.n >= lanes) {
         hn::StoreU(result, d, to);

@@ -20,17 +20,14 @@
 #include "kernels/activation-inl.h"
 #include "kernels/kernels.h"
 #include "kernels/unroll.h"
+#include "kernels/vector-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lanewise {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON
-constexpr size_t kConvMR = 12;
-#else
-constexpr size_t kConvMR = 6;
-#endif
+constexpr size_t kConvMR = kVectorRegisters == 32 ? 12 : 6;
 constexpr size_t kConvNV = 2;  // vectors per row of the tile
 // Terms at a time. With two, GCC's moves of what the general registers cannot hold (12 pointers,
 // the panel's and the counter) come half as often; on AVX-512, where they take one of the FMA's

@@ -16,6 +16,8 @@ namespace lanewise {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+constexpr size_t kVectorRegisters = HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON ? 32 : 16;
+
 // Whether masked loads and stores touch nothing outside the mask: AVX2 has them from 32 bits on.
 template <class T>
 constexpr bool kFaultFreeMasks = HWY_TARGET == HWY_AVX3 ||

@@ -55,9 +55,9 @@ int ThreadsFor(double total_ns);
 // Calls body(task, scratch) for every task in [0, work.tasks), each exactly once, on up to
 // GetNumThreads() threads. Each begins with a run of neighbouring tasks, the same in every call, so
 // that what one task or call leaves in a core's cache serves the next; who is done helps others.
-// Scratch is allocated before the first task runs
-// (std::bad_alloc) and comes uninitialised; body must not throw. Each output element must belong to
-// one task and no task may read what another writes, so results do not depend on the threads.
+// Scratch is allocated before the first task runs (std::bad_alloc) and comes uninitialised; body
+// must not throw. Each output element must belong to one task and no task may read what another
+// writes, so results do not depend on the threads.
 template <class F>
 void ParallelFor(const Work& work, const F& body) {
   static_assert(std::is_invocable_v<const F&, int64_t, Scratch>);

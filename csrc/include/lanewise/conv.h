@@ -155,8 +155,7 @@ struct ConvChoice {
 /// the type and the options decide, so that results depend on neither batch nor threads.
 ///
 /// @throws std::invalid_argument as Conv2dShape does, and where options.algorithm asks for what
-/// does
-///     not apply.
+///     does not apply.
 ConvChoice Conv2dChoice(const Shape& x, const Shape& w, DType dtype, const Conv2dOptions& options);
 
 /// What kAuto means in this process: "auto", or "direct" for the ordered sum everywhere. The

@@ -6,6 +6,7 @@
 #include <string>
 #include <type_traits>
 
+#include "ops/conv/winograd_cost.h"
 #include "runtime/error.h"
 #include "runtime/target.h"
 
@@ -42,8 +43,7 @@ struct Costs {
   int64_t lanes;
   double direct, product;
 };
-constexpr Costs kAvx512Costs{16, 0.09, 0.34}, kOtherCosts{8, 0.157, 0.65};
-constexpr double kInputNs = 7.6, kFilterNs = 4.1, kOutputNs = 4.4;
+constexpr Costs kAvx512Costs{16, 0.09, kProductNs}, kOtherCosts{8, 0.157, 0.65};
 // Beginning and end of a tile of sums take as long as so many channels.
 constexpr int64_t kTileChannels = 6;
 // Winograd rounds more, so it has to be faster by this.

@@ -366,26 +366,25 @@ class Task {
     const bool pack = kept_ == nullptr && (!plan_.keep_filters || held.piece != filters);
     held.piece = filters;
     lanes_.Start(place);
-    const int64_t first_block =
-        (problem_.bank(image) * shape.groups + group) * CeilDiv(shape.group_k, plan_.width);
+    // Of the piece, among all filters.
+    const int64_t kept_offset =
+        ((problem_.bank(image) * shape.groups + group) * RoundUp(shape.group_k, plan_.width) +
+         place.k_begin) *
+        shape.terms();
     int64_t first_term = 0;
     for (size_t b = 0; b < plan_.blocks.size(); ++b) {
       const TermBlock& block = plan_.blocks[b];
       const bool last = b + 1 == plan_.blocks.size();
       lanes_.Prepare(block);
       for (int64_t k = place.k_begin; k < place.k_end; k += plan_.width) {
-        T* const packed = packed_ + (plan_.keep_filters ? (k - place.k_begin) * shape.terms() +
-                                                              first_term * plan_.width
-                                                        : 0);
-        const T* const kept = kept_ +
-                              (first_block + k / plan_.width) * shape.terms() * plan_.width +
-                              first_term * plan_.width;
+        const int64_t piece_offset = (k - place.k_begin) * shape.terms() + first_term * plan_.width;
+        T* const packed = packed_ + (plan_.keep_filters ? piece_offset : 0);
         if (pack) {
           PackFilterBlock(kernels_, problem_, problem_.bank(image), group, k, plan_.width, block,
                           packed);
         }
-        RunTiles(place, k, std::min(plan_.width, place.k_end - k), kept_ == nullptr ? packed : kept,
-                 b == 0, last);
+        RunTiles(place, k, std::min(plan_.width, place.k_end - k),
+                 kept_ == nullptr ? packed : kept_ + kept_offset + piece_offset, b == 0, last);
       }
       first_term += block.terms();
     }

@@ -1,16 +1,14 @@
 // Convolution in groups of few channels, down to one (depthwise): lanes are output channels, and
 // vectors are full however small a group is, as a vector may span several of them.
 //
-//   strips   Each row of x is laid out with its padding as vectors: strip[c][phase][position] holds
-//   in
-//            each lane input channel c of the lane's own group. Pixels under neighbouring outputs
-//            are neighbours: where the stride is above 1, they are split by phase. Planes (NCHW)
-//            are transposed on the way, and other types converted. Strips are kept in a ring for as
-//            long as output rows need them.
-//   in place Depthwise, where channels are neighbours in memory (NHWC) and the window is small,
-//   reads
-//            x where it is. Outputs at the border are computed one column at a time, with the taps
-//            that lie inside the image.
+//   strips     Each row of x is laid out with its padding as vectors: strip[c][phase][position]
+//              holds in each lane input channel c of the lane's own group. Pixels under
+//              neighbouring outputs are neighbours: where the stride is above 1, they are split by
+//              phase. Planes (NCHW) are transposed on the way, and other types converted. Strips
+//              are kept in a ring for as long as output rows need them.
+//   in place   Depthwise, where channels are neighbours in memory (NHWC) and the window is small,
+//              reads x where it is. Outputs at the border are computed one column at a time, with
+//              the taps that lie inside the image.
 //
 // Both run the chain of multiply-adds of the direct convolution, in the order (r, s, c), and so
 // give the same bits in both layouts. Rows and taps in the padding are left out where all taps are
@@ -21,6 +19,7 @@
 
 #include "kernels/kernels.h"
 #include "ops/conv/epilogue.h"
+#include "ops/conv/pack.h"
 #include "ops/conv/packed_filter.h"
 #include "ops/strided.h"
 #include "runtime/buffer.h"
@@ -164,23 +163,6 @@ struct FilterVectors {
   }
 };
 
-// Taps s whose columns s·dilation leave the same rest by the stride read the same input columns,
-// shifted: one phase of a strip serves them all.
-struct Phases {
-  std::vector<int64_t> rests;   // of each phase
-  std::vector<int64_t> of_tap;  // the phase of tap s
-
-  Phases(const WindowAxis& w, int64_t taps) {
-    for (int64_t s = 0; s < taps; ++s) {
-      const int64_t rest = s * w.dilation % w.stride;
-      const auto found = std::find(rests.begin(), rests.end(), rest);
-      of_tap.push_back(found - rests.begin());
-      if (found == rests.end()) rests.push_back(rest);
-    }
-  }
-  int64_t count() const { return rests.size(); }
-};
-
 // How the problem is cut. Sizes follow caches and threads; no sum's order depends on them.
 struct Plan {
   Access access;
@@ -191,7 +173,7 @@ struct Plan {
   // The part of the window that is worked through at a time: all of it, unless its strips are
   // larger than the caches.
   int64_t part_rows, part_taps;
-  Phases phases;
+  Phases phases;                // of the columns under the taps of a part, without outputs
   int64_t depth;                // vectors of a position
   int64_t length;               // positions of a phase
   int64_t strip;                // elements of a strip
@@ -243,20 +225,20 @@ Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels, Acce
   const int64_t depth = access == Access::kStrips ? c : 1;
 
   int64_t part_rows = h.window, part_taps = w.window;
-  Phases phases(w, part_taps);
+  const auto phases_of = [&](int64_t taps) { return Phases(w, taps, 0, false); };
+  Phases phases = phases_of(part_taps);
   const auto slots = [&] { return (strip_rows - 1) * shift + part_rows; };
-  const auto reach = [&] { return (part_taps - 1) * w.dilation / w.stride; };
   // Columns whose strips fit in a quarter of L2, for all of a ring.
   const int64_t l2 = Caches().l2, vector_bytes = lanes * int64_t{sizeof(T)};
   const auto fitting = [&] {
-    return l2 / 4 / vector_bytes / (slots() * depth * phases.count()) - reach();
+    return l2 / 4 / vector_bytes / (slots() * depth * phases.count) - phases.length;
   };
   const int64_t least = std::min<int64_t>(w.out, 8);
   if (!in_place && fitting() < least) {
     part_rows = 1;
     while (fitting() < least && part_taps > 1) {
       part_taps = CeilDiv(part_taps, 2);
-      phases = Phases(w, part_taps);
+      phases = phases_of(part_taps);
     }
   }
   const double elements = double(h.in) * double(w.in) * double(shape.channels()) +
@@ -266,8 +248,8 @@ Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels, Acce
   const int64_t threads = ThreadsFor(total_ns);
   const int64_t wanted = threads == 1 ? 1 : CeilDiv((to_planes ? 4 : 2) * threads, problem.batch);
   const Split columns(w.out, 1, std::max(least, fitting()));
-  const int64_t length = (columns.longest() + reach()) | 1;
-  const int64_t strip = depth * phases.count() * length * lanes;
+  const int64_t length = (columns.longest() + phases.length) | 1;
+  const int64_t strip = depth * phases.count * length * lanes;
   const int64_t ring_bytes = in_place ? 0 : slots() * strip * int64_t{sizeof(T)};
   const int64_t unit_set = access == Access::kBroadcast ? all.per_block() : 1;
   const int64_t overlapping = unit_set == 1 && access != Access::kBroadcast &&
@@ -318,11 +300,11 @@ Plan MakePlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels, Acce
             total_ns};
   for (int64_t s = 0; s < part_taps; ++s) {
     for (int64_t i = 0; i < c; ++i) {
-      const int64_t plane = (depth > 1 ? i : 0) * phases.count() + phases.of_tap[s];
+      const int64_t plane = (depth > 1 ? i : 0) * phases.count + phases.Row(s);
       plan.offsets.push_back(access == Access::kBroadcast
                                  ? s * w.dilation * problem.x_strides.w + i * problem.x_strides.c
                              : in_place ? s * w.dilation * problem.x_strides.w
-                                        : (plane * length + s * w.dilation / w.stride) * lanes);
+                                        : (plane * length + phases.Place(s)) * lanes);
     }
   }
   return plan;
@@ -478,7 +460,8 @@ class Task {
     // Columns at the border: each has its own taps, and its vectors go down the rows.
     const auto border = [&](int64_t from, int64_t to) {
       for (int64_t i = from; i < to; ++i) {
-        const int64_t s = TapsBefore(i, 0), taps = TapsBefore(i, w.in) - s;
+        const Interior inside(w.First(i), w.dilation, w.window, w.in);
+        const int64_t s = inside.begin, taps = inside.end - s;
         for (int64_t j = 0; j < low; ++j) ComputeInPlace(j, 1, s, taps, i, 1);
         const int64_t at_once = plan_.strip_rows * plan_.columns.longest();
         for (int64_t j = low; j < high; j += at_once) {
@@ -516,12 +499,6 @@ class Task {
     Compute({j, rows, 0, h.window, s, taps, column, columns, true, true, down, offset});
   }
 
-  // How many taps of output column i lie before column `limit` of x.
-  int64_t TapsBefore(int64_t i, int64_t limit) const {
-    const WindowAxis& w = problem_.shape.w;
-    return std::clamp<int64_t>(CeilDiv(limit - w.First(i), w.dilation), 0, w.window);
-  }
-
   // Strip n of every unit, for the taps [s, s + taps).
   void PackStrip(int64_t n, int64_t s, int64_t taps) {
     const WindowAxis& w = problem_.shape.w;
@@ -557,26 +534,24 @@ class Task {
   void PackPositions(const Pixels& pixels, int64_t n, int64_t u, int64_t units, int64_t first,
                      int64_t begin, int64_t end, int64_t taps) {
     const WindowAxis& w = problem_.shape.w;
-    for (int64_t phase = 0; phase < plan_.phases.count(); ++phase) {
-      const int64_t start = first + plan_.phases.rests[phase];
-      const int64_t length = columns_ + (taps - 1) * w.dilation / w.stride;
-      const int64_t low = std::clamp<int64_t>(CeilDiv(begin - start, w.stride), 0, length);
-      const int64_t high = std::clamp<int64_t>(CeilDiv(end - start, w.stride), low, length);
-      const int64_t at = phase * plan_.length;
-      Clear(n, u, units, at, low);
-      const Pixels from{pixels.first + (start + low * w.stride - begin) * pixels.step,
+    const int64_t length = Phases(w, taps, columns_, false).length;
+    for (int64_t phase = 0; phase < plan_.phases.count; ++phase) {
+      const int64_t start = first + plan_.phases.Input(phase, 0), at = phase * plan_.length;
+      const Interior inside(start, w.stride, length, end);
+      Clear(n, u, units, at, inside.begin);
+      const Pixels from{pixels.first + (start + inside.begin * w.stride - begin) * pixels.step,
                         w.stride * pixels.step};
-      Spread(from, high - low, n, u, units, at + low);
-      Clear(n, u, units, at + high, length - high);
+      Spread(from, inside.end - inside.begin, n, u, units, at + inside.begin);
+      Clear(n, u, units, at + inside.end, length - inside.end);
     }
   }
 
   void PackBorder(const Source<T>& row, int64_t n, int64_t first, int64_t taps) {
     const WindowAxis& w = problem_.shape.w;
-    for (int64_t phase = 0; phase < plan_.phases.count(); ++phase) {
-      const int64_t length = columns_ + (taps - 1) * w.dilation / w.stride;
+    const int64_t length = Phases(w, taps, columns_, false).length;
+    for (int64_t phase = 0; phase < plan_.phases.count; ++phase) {
       for (int64_t i = 0; i < length; ++i) {
-        const int64_t position = first + plan_.phases.rests[phase] + i * w.stride;
+        const int64_t position = first + plan_.phases.Input(phase, i);
         if (Inside(position, w.in)) continue;
         const int64_t column = problem_.columns(position), at = phase * plan_.length + i;
         for (int64_t u = 0; plan_.from_planes && u < units_; ++u) {
@@ -589,7 +564,7 @@ class Task {
 
   void Clear(int64_t n, int64_t u, int64_t units, int64_t position, int64_t count) {
     if (count == 0) return;
-    const int64_t plane = plan_.phases.count() * plan_.length * plan_.lanes;
+    const int64_t plane = plan_.phases.count * plan_.length * plan_.lanes;
     for (int64_t i = u; i < u + units; ++i) {
       for (int64_t c = 0; c < plan_.depth; ++c) {
         std::fill_n(Slot(i, n) + c * plane + position * plan_.lanes, count * plan_.lanes, T(0));
@@ -603,7 +578,7 @@ class Task {
     if (count == 0) return;
     T* const to = Slot(u, n) + position * plan_.lanes;
     const int64_t ring = plan_.slots * plan_.strip,
-                  plane = plan_.phases.count() * plan_.length * plan_.lanes;
+                  plane = plan_.phases.count * plan_.length * plan_.lanes;
     const int64_t base = channels_.FirstIn(unit_ + u);
     if (channels_.identity()) {
       const int64_t n_channels = channels_.FirstIn(unit_ + u + units - 1) + channels_.Out() - base;

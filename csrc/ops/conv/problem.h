@@ -95,8 +95,8 @@ enum class ConvMethod : uint8_t { kDirect, kDepthwise, kGrouped, kWinograd };
 template <class T>
 void RunConv(const ConvProblem<T>& problem, ConvMethod method);
 
-// These two compute the same chain of multiply-adds for each output, in the
-// order (r, s, c), and so the same bits.
+// These two compute the same chain of multiply-adds for each output, in the order (r, s, c), and so
+// the same bits.
 template <class T>
 void RunDirect(const ConvProblem<T>& problem);
 template <class T>

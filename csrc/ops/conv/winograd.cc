@@ -19,8 +19,10 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "ops/conv/pack.h"
 #include "ops/conv/packed_filter.h"
 #include "ops/conv/problem.h"
+#include "ops/conv/winograd_cost.h"
 #include "ops/strided.h"
 #include "runtime/buffer.h"
 #include "runtime/cpu.h"
@@ -40,10 +42,6 @@ constexpr int64_t kSegment = 16;
 // 28².
 constexpr int64_t kSharedBytes = int64_t{10} << 20;
 
-// What the stages take: ns for each tile and input channel, each filter, each product of a tile, a
-// channel and a filter, and each tile and output channel. Measured on one core with AVX-512 at 240
-// GFLOP/s; only ratios count, for the schedule.
-constexpr double kInputNs = 7.6, kFilterNs = 4.1, kProductNs = 0.34, kOutputNs = 4.4;
 // More for a product where V comes from L3, and for one more parallel loop.
 constexpr double kFarProductNs = 0.1, kStartNs = 5e3;
 
@@ -152,10 +150,11 @@ Plan::Plan(const ConvProblem<float>& problem, const ConvKernels<float>& kernels)
   const Cut apart = CutIntoTasks(*this, problem.shape, threads, far_room, false);
   const Cut together = CutIntoTasks(*this, problem.shape, threads, caches.l2 / 2, true);
   const size_t u_bytes = size_t(u_set()) * sizeof(float);
+  const bool near = u_bytes <= caches.l2 / 2;
   const bool kept = problem.forms != nullptr && u_bytes <= kSharedBytes;
   const double made_ns = kept ? 0 : kStartNs + double(sets) * filters * kFilterNs / threads;
-  shared = kept || (u_bytes <= caches.l2 / 2 && together.ns + made_ns < apart.ns);
-  const Cut& cut = u_bytes <= caches.l2 / 2 && shared ? together : apart;
+  shared = kept || (near && together.ns + made_ns < apart.ns);
+  const Cut& cut = near && shared ? together : apart;
   runs = cut.runs;
   shares = cut.shares;
 }
@@ -312,8 +311,7 @@ class Stages {
     // Without dilation, columns whose input is column first + s of the image and not the border.
     const int64_t first = plan_.columns.Position(segment.column, 0);
     const int64_t asked = plan_.columns.Asked(segment.column);
-    const int64_t begin = std::clamp<int64_t>(-first, 0, columns);
-    const int64_t end = std::clamp(std::min(problem_.shape.w.in - first, asked), begin, columns);
+    const Interior inside(first, 1, std::min(columns, asked), problem_.shape.w.in);
     // Planes: rows of pixels, one per channel, are transposed.
     const bool planes = x.native() && strides.w == 1 && strides.c > 0 && plan_.columns.step() == 1;
     for (int64_t r = 0; r < kInput; ++r, to += columns * plan_.width) {
@@ -330,10 +328,10 @@ class Stages {
         }
       };
       if (planes && ih != Border::kNone) {
-        copy_each(0, begin);
-        kernels_.transpose((row + (first + begin)).InPlace(), strides.c, n, end - begin,
-                           to + begin * plan_.width, plan_.width);
-        copy_each(end, columns);
+        copy_each(0, inside.begin);
+        kernels_.transpose((row + (first + inside.begin)).InPlace(), strides.c, n,
+                           inside.end - inside.begin, to + inside.begin * plan_.width, plan_.width);
+        copy_each(inside.end, columns);
       } else {
         copy_each(0, columns);
       }
@@ -447,12 +445,12 @@ void RunSets(const Plan& plan, const Stages& stages, int64_t first, int64_t sets
     float* const own = scratch.Take<float>(own_count);
     stages.Inputs(first + set, begin, count, v, scratch);
     for (int64_t panel = shares.begin(share); panel < shares.end(share); ++panel) {
-      const auto u = [&](int64_t block) {
+      const auto u = [&](int64_t block) -> const float* {
         if (shared != nullptr) {
           return shared + set * plan.u_set() + (panel * plan.blocks + block) * plan.u_block();
         }
         stages.Filters(first + set, panel, block, own, own + plan.u_block());
-        return const_cast<const float*>(own);
+        return own;
       };
       stages.Outputs(first + set, panel, begin, count, v, u, scratch);
     }
