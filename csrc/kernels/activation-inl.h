@@ -117,6 +117,37 @@ HWY_INLINE V Activate(D d, V v) {
   }
 }
 
+// Activate for an activation that is known at run time. What costs more than the call is one
+// function for all callers.
+template <class D, class V>
+HWY_NOINLINE V ActivateCurved(Activation activation, D d, V v) {
+  switch (activation) {
+    case Activation::kSilu:
+      return Activate<Activation::kSilu>(d, v);
+    case Activation::kGelu:
+      return Activate<Activation::kGelu>(d, v);
+    case Activation::kSigmoid:
+      return Activate<Activation::kSigmoid>(d, v);
+    default:
+      return Activate<Activation::kTanh>(d, v);
+  }
+}
+template <class D, class V>
+HWY_INLINE V ActivateAs(Activation activation, D d, V v) {
+  switch (activation) {
+    case Activation::kNone:
+      return v;
+    case Activation::kRelu:
+      return Activate<Activation::kRelu>(d, v);
+    case Activation::kRelu6:
+      return Activate<Activation::kRelu6>(d, v);
+    case Activation::kLeakyRelu:
+      return Activate<Activation::kLeakyRelu>(d, v);
+    default:
+      return ActivateCurved(activation, d, v);
+  }
+}
+
 // table[activation] = function_for(its integral constant), for every activation.
 template <class Function, class F, size_t... I>
 constexpr void SetEvery(Function (&table)[kActivations], const F& function_for,

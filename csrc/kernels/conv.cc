@@ -70,7 +70,9 @@ template <class T>
 const ConvKernels<T>& ConvKernelsFor(SimdTarget target) {
   LANEWISE_SELECT(target, kConv<T>)
 }
-const WinogradKernels& WinogradKernelsFor(SimdTarget target) { LANEWISE_SELECT(target, kWinograd) }
+const WinogradKernels& WinogradKernelsFor(SimdTarget target, size_t tile) {
+  LANEWISE_SELECT(target, kWinograd[tile])
+}
 
 template const ConvKernels<float>& ConvKernelsFor(SimdTarget);
 template const ConvKernels<double>& ConvKernelsFor(SimdTarget);

@@ -214,12 +214,34 @@ struct ConvKernels {
 template <class T>
 const ConvKernels<T>& ConvKernelsFor(SimdTarget target);
 
-// Winograd's F(4×4, 3×3), float32 only; mr and nr are ConvKernels<float>'s. The 36 elements of a
-// transformed tile are `step` elements apart.
+// F(outputs, taps) of Winograd's algorithm along one axis.
+struct WinogradAxis {
+  size_t outputs, taps;
+  constexpr size_t inputs() const { return outputs + taps - 1; }
+};
+
+// A tile of outputs for filters of rows.taps × columns.taps.
+struct WinogradTile {
+  WinogradAxis rows, columns;
+  constexpr size_t elements() const { return rows.inputs() * columns.inputs(); }
+};
+
+// The tiles that there are kernels for. Larger ones would save more products, but round too much:
+// of the outputs' size on random data, F(2×2, 7×7) errs by 2e-5 and F(4, 7) by 1.1e-5 with their
+// best points, where those below stay under 1e-5.
+constexpr WinogradTile kWinogradTiles[] = {{{4, 3}, {4, 3}}, {{2, 3}, {2, 3}}, {{2, 5}, {2, 5}},
+                                           {{1, 1}, {4, 3}}, {{4, 3}, {1, 1}}, {{1, 1}, {2, 5}},
+                                           {{2, 5}, {1, 1}}, {{1, 1}, {2, 7}}, {{2, 7}, {1, 1}}};
+constexpr size_t kWinogradTileCount = sizeof(kWinogradTiles) / sizeof(WinogradTile);
+
+// Winograd's algorithm for one tile, float32 only; mr and nr are ConvKernels<float>'s. The elements
+// (i, j) of a transformed tile, i < height = rows.inputs() and j < width = columns.inputs(), are
+// `step` elements apart.
 struct WinogradKernels {
-  // v[t·tile_step + (i·6 + j)·step + c] = element (i, j) of Bᵀ·d·B of tile t < tiles,
-  // d[i][j] = pixels[t·36 + i·6 + j][first + c], for c < n. v is 64-byte aligned, and written to
-  // the end of the last vector.
+  WinogradTile tile;
+  // v[t·tile_step + (i·width + j)·step + c] = element (i, j) of Bᵀ·d·B of tile t < tiles,
+  // d[i][j] = pixels[(t·height + i)·width + j][first + c], for c < n. v is 64-byte aligned, and
+  // written to the end of the last vector.
   void (*input)(const float* const* pixels, size_t tiles, size_t first, size_t n, float* v,
                 size_t tile_step, size_t step);
   // sums[i][j] = or, unless `first`, += Σ_{k < depth} rows[i][k] · panel[k][j], summed before it is
@@ -227,14 +249,15 @@ struct WinogradKernels {
   void (*multiply)(const float* const* rows, size_t count, size_t depth, const float* panel,
                    bool first, float* sums);
   // out[i·row_stride + j·column_stride + k] = activation(element (i, j) of Aᵀ·m·A + bias[k]), for
-  // i < rows <= 4, j < columns <= 4 and k < n; m[(i·6 + j)·step + k] is 64-byte aligned and
-  // readable to the end of the last vector. False if some sum was not finite.
-  using Output = bool (*)(const float* m, size_t step, size_t n, const float* bias, float* out,
-                          int64_t row_stride, int64_t column_stride, size_t rows, size_t columns);
-  Output output[kActivations];
-  // u[(i·6 + j)·step + c·n + k] = element (i, j) of G·g·Gᵀ,
-  // g[r][s] = taps[(r·3 + s)·tap_step + c·channel_step + k], for c < channels and k < n, a whole
-  // number of vectors.
+  // i < rows <= rows.outputs, j < columns <= columns.outputs and k < n; m[(i·width + j)·step + k]
+  // is 64-byte aligned and readable to the end of the last vector. False if some sum was not
+  // finite.
+  bool (*output)(const float* m, size_t step, size_t n, const float* bias, Activation activation,
+                 float* out, int64_t row_stride, int64_t column_stride, size_t rows,
+                 size_t columns);
+  // u[(i·width + j)·step + c·n + k] = element (i, j) of G·g·Gᵀ,
+  // g[r][s] = taps[(r·columns.taps + s)·tap_step + c·channel_step + k], for c < channels and k < n,
+  // a whole number of vectors.
   void (*filter)(const float* taps, size_t tap_step, size_t channel_step, size_t channels, size_t n,
                  float* u, size_t step);
   // to[c][r] = from[r][c] for r < rows, c < columns; no overlap.
@@ -242,7 +265,8 @@ struct WinogradKernels {
                     size_t to_stride);
 };
 
-const WinogradKernels& WinogradKernelsFor(SimdTarget target);
+// For kWinogradTiles[tile].
+const WinogradKernels& WinogradKernelsFor(SimdTarget target, size_t tile);
 
 // ----------------------------------------------------------------------------------------- convert
 

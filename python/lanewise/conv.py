@@ -104,10 +104,11 @@ def conv2d(
         Applied after the bias. "gelu" is exact (by erf); "leaky_relu" has slope 0.01. Integers
         take "relu" and "relu6" only.
     algorithm : {"auto", "direct", "winograd"}
-        "direct" is the ordered sum. "winograd" is F(4×4, 3×3), for 3×3 filters with stride 1 and
-        float32 results: a quarter of the products, each output off by at most
-        ``158·(C/groups + 27)·eps/2 · max|x under its tile| · Σ|w|``, by 4e-6 to 9e-6 of the
-        outputs' size on random data; infinities and NaN reach just the outputs they should.
+        "direct" is the ordered sum. "winograd" is for windows of 3×3, 5×5, or 3, 5 or 7 in a row
+        or column, with stride 1 and float32 results: a quarter to a half of the products, each
+        output off by at most ``A·(C/groups + 29)·eps/2 · max|x under its tile| · Σ|w|``, where A is
+        158 for 3×3 and 5×5, 13 for 3 and 5, and 40 for 7 in line; by 2e-6 to 9e-6 of the outputs'
+        size on random data. Infinities and NaN reach just the outputs they should.
         "auto" takes whichever is faster, by the shape of one image only; `conv2d_algorithm` says
         which, and `set_conv_algorithm` makes it "direct" everywhere.
     dtype : dtype, optional
@@ -346,7 +347,7 @@ def conv2d_algorithm(
     >>> lw.conv2d_algorithm((1, 56, 56, 64), (3, 3, 64, 64), padding=1)[0]
     'winograd'
     >>> lw.conv2d_algorithm((1, 56, 56, 64), (1, 1, 64, 64))
-    ('direct', 'Winograd is for 3x3 filters with stride 1 into float32')
+    ('direct', 'Winograd is for windows of 3x3, 5x5, or 3, 5 or 7 in line, stride 1 and float32')
     """
     op = "conv2d_algorithm"
     options = _core.Conv2dOptions(

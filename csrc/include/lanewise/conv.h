@@ -69,11 +69,12 @@ Shape Conv2dShape(const Shape& x, const Shape& w, const Conv2dOptions& options);
 /// in the order (r, s, c), so that integer-valued data whose sums fit in the mantissa is exact. By
 /// Winograd's, an output is off by at most
 ///
-///     158·(C + 27)·eps/2 · max|x in the tile of 6×6 pixels| · Σ|w|
+///     A·(C + 29)·eps/2 · max|x in the tile| · Σ|w|
 ///
-/// (C input channels per group; by 4e-6 to 9e-6 of the outputs' size on random data), and an
-/// infinity or NaN reaches just the outputs whose windows hold it: such tiles are computed
-/// directly.
+/// (C input channels per group; A = 158 for windows of 3×3 and 5×5, whose tiles are of 6×6 pixels
+/// at most, 13 for 3 and 5 taps in line, in tiles of 6, and 40 for 7, in tiles of 8; by 2e-6 to
+/// 9e-6 of the outputs' size on random data), and an infinity or NaN reaches just the outputs whose
+/// windows hold it: such tiles are computed directly.
 ///
 /// The type of `out` says what is computed: float16, bfloat16 and float32 in float32, rounded once;
 /// float64 in itself; integers modulo 2^bits. x and w may each have any type that NumPy casts to it

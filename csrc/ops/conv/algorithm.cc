@@ -6,6 +6,7 @@
 #include <string>
 #include <type_traits>
 
+#include "kernels/kernels.h"
 #include "ops/conv/winograd_cost.h"
 #include "runtime/error.h"
 #include "runtime/target.h"
@@ -21,53 +22,90 @@ ConvAlgorithm Parse(const char* who, const std::string& name) {
 
 std::atomic<int> process_algorithm{-1};  // -1: as the environment says
 
-bool WinogradApplies(const ConvShape& shape, DType result) {
-  const auto three = [](const WindowAxis& axis) { return axis.window == 3 && axis.stride == 1; };
-  return three(shape.h) && three(shape.w) && shape.group_c > 0 && result == DType::kFloat32;
-}
-
 // What either algorithm takes for one image, in ns of one core; only ratios count. Fitted to 20
 // layers on a server core with AVX-512 (240 GFLOP/s), and with AVX2 on the same core (120), whose
 // row stands for the narrower targets too.
 //
 //   direct    a product of a tap for each output, input channel and filter, the filters in whole
-//             vectors, of which one alone does not keep the multipliers busy
-//   Winograd  a product for each of a tile's 36 elements, input channel and filter, the latter in
-//             panels of two vectors; 36 elements of each tile and channel to transform on the way
+//             vectors, of which one alone does not keep the multipliers busy; each tap of a filter
+//             to pack
+//   Winograd  a product for each of a tile's elements, input channel and filter, the latter in
+//             panels of two vectors; the elements of each tile and channel to transform on the way
 //             in and out, and of each filter
 //
-// Measured there (AVX-512, ms, direct and Winograd): 64 channels at 28² 0.289 and 0.109, 16 at 56²
-// 0.112 and 0.073, 8-64 at 112² 0.58 and 0.75, 256 at 14² 1.19 and 0.72, 256 at 7² 0.32 and 0.39,
-// 512 at 7² 1.47 and 1.77 (AVX2: 3.0 and 2.4), 64 at 6² 0.016 and 0.022.
+// Measured there (AVX-512, ms, direct, F(4×4, 3×3) and F(2×2, 3×3)): 64 channels at 56² 1.18, 0.46
+// and 0.71, 16 at 56² 0.12, 0.09 and 0.16, 256 at 14² 1.28, 0.79 and 0.86, 128 at 10² 0.16, 0.12
+// and 0.11, 256 at 7² 0.39, 0.44 and 0.42, 512 at 7² 1.6, 1.9 and 1.7 (AVX2: 3.1, 2.7 and 2.2), 64
+// at 7² 0.030, 0.030 and 0.028. Direct and the only tile: 5×5 of 64 channels at 28² 0.83 and 0.42,
+// of 16-32 0.13 and 0.09, of 8-16 at 56² 0.14 and 0.28; 1×3 of 256 at 12² 0.30 and 0.20, 1×5 of 64
+// at 28² 0.18 and 0.14, 1×7 of 192 at 17² 0.78 and 0.61, of 64 at 64² 1.23 and 0.93.
 struct Costs {
   int64_t lanes;
-  double direct, product;
+  double direct, product, filter;  // ns of a product, and of an element of a filter
 };
-constexpr Costs kAvx512Costs{16, 0.09, kProductNs}, kOtherCosts{8, 0.157, 0.65};
+constexpr Costs kAvx512Costs{16, 0.01, kProductNs, kFilterNs}, kOtherCosts{8, 0.0175, 0.018, 0.13};
+// For each tap of a filter that is packed for direct products.
+constexpr double kPackedTapNs = 0.2;
 // Beginning and end of a tile of sums take as long as so many channels.
 constexpr int64_t kTileChannels = 6;
 // Winograd rounds more, so it has to be faster by this.
 constexpr double kWorthwhile = 0.9;
 
-bool WinogradPays(const ConvShape& shape, SimdTarget target) {
-  const Costs& costs = target == SimdTarget::kAvx512 ? kAvx512Costs : kOtherCosts;
-  const auto round_up = [](int64_t n, int64_t unit) {
-    return double((n + unit - 1) / unit * unit);
-  };
-  const auto tiles = [](const WindowAxis& axis) {
+const Costs& CostsOf(SimdTarget target) {
+  return target == SimdTarget::kAvx512 ? kAvx512Costs : kOtherCosts;
+}
+
+double RoundedUp(int64_t n, int64_t unit) { return double((n + unit - 1) / unit * unit); }
+
+double DirectNs(const ConvShape& shape, const Costs& costs) {
+  const double lanes = double(costs.lanes), vectors = RoundedUp(shape.group_k, costs.lanes);
+  const double terms = double(shape.h.window * shape.w.window) * double(shape.group_c);
+  return terms * (costs.direct * double(shape.pixels()) * std::max(vectors, 1.5 * lanes) +
+                  kPackedTapNs * vectors);
+}
+
+double WinogradNs(const ConvShape& shape, const WinogradTile& tile, const Costs& costs) {
+  const auto tiles = [](const WindowAxis& axis, const WinogradAxis& f) {
     const int64_t per_phase = (axis.out + axis.dilation - 1) / axis.dilation;
-    return double((per_phase + 3) / 4 * std::min(axis.dilation, axis.out));
+    return RoundedUp(per_phase, f.outputs) / double(f.outputs) *
+           double(std::min(axis.dilation, axis.out));
   };
   const double c = double(shape.group_c);
-  const double vectors = round_up(shape.group_k, costs.lanes);
-  const double panels = round_up(shape.group_k, 2 * costs.lanes);
-  const double direct =
-      costs.direct * double(shape.pixels()) * c * std::max(vectors, 1.5 * double(costs.lanes));
-  const double of_tile = kInputNs * round_up(shape.group_c, costs.lanes) + kOutputNs * vectors +
+  const double vectors = RoundedUp(shape.group_k, costs.lanes);
+  const double panels = RoundedUp(shape.group_k, 2 * costs.lanes);
+  const double of_tile = kInputNs * RoundedUp(shape.group_c, costs.lanes) + kOutputNs * vectors +
                          costs.product * (c + kTileChannels) * panels;
-  const double winograd = tiles(shape.h) * tiles(shape.w) * of_tile + kFilterNs * c * panels;
-  return shape.group_c >= 8 && shape.group_k >= 8 && winograd < kWorthwhile * direct;
+  const double of_filter =
+      double(tile.elements()) * costs.filter + double(tile.rows.taps * tile.columns.taps) * kTapNs;
+  return double(tile.elements()) * tiles(shape.h, tile.rows) * tiles(shape.w, tile.columns) *
+             of_tile +
+         c * panels * of_filter;
 }
+
+bool TileApplies(const ConvShape& shape, const WinogradTile& tile) {
+  const auto fits = [](const WindowAxis& axis, const WinogradAxis& f) {
+    return axis.window == int64_t(f.taps) && axis.stride == 1;
+  };
+  return fits(shape.h, tile.rows) && fits(shape.w, tile.columns) && shape.group_c > 0;
+}
+
+bool WinogradPays(const ConvShape& shape, const WinogradTile& tile, const Costs& costs) {
+  return shape.group_c >= 8 && shape.group_k >= 8 &&
+         WinogradNs(shape, tile, costs) < kWorthwhile * DirectNs(shape, costs);
+}
+
+// Why kWinogradTiles[i] was chosen.
+constexpr const char* kTileReasons[] = {
+    "F(4x4, 3x3): 2.25 products for each output instead of 9, which outweighs the transforms",
+    "F(2x2, 3x3): 4 products for each output instead of 9, which outweighs the transforms",
+    "F(2x2, 5x5): 9 products for each output instead of 25, which outweighs the transforms",
+    "F(4, 3): 1.5 products for each output instead of 3, which outweighs the transforms",
+    "F(4, 3): 1.5 products for each output instead of 3, which outweighs the transforms",
+    "F(2, 5): 3 products for each output instead of 5, which outweighs the transforms",
+    "F(2, 5): 3 products for each output instead of 5, which outweighs the transforms",
+    "F(2, 7): 4 products for each output instead of 7, which outweighs the transforms",
+    "F(2, 7): 4 products for each output instead of 7, which outweighs the transforms"};
+static_assert(sizeof(kTileReasons) / sizeof(const char*) == kWinogradTileCount);
 
 // Up to 16 channels per group the grouped kernel is ahead of the direct one, with the same bits,
 // and of Winograd. Measured (one core with AVX-512, ms; NHWC and NCHW grouped, then direct): 3×3
@@ -81,13 +119,31 @@ bool GroupsAreSmall(const ConvShape& shape) {
 
 }  // namespace
 
+size_t ChooseWinogradTile(const ConvShape& shape, SimdTarget target) {
+  size_t best = kWinogradTileCount;
+  double best_ns = 0;
+  for (size_t i = 0; i < kWinogradTileCount; ++i) {
+    if (!TileApplies(shape, kWinogradTiles[i])) continue;
+    const double ns = WinogradNs(shape, kWinogradTiles[i], CostsOf(target));
+    if (best == kWinogradTileCount || ns < best_ns) {
+      best = i;
+      best_ns = ns;
+    }
+  }
+  return best;
+}
+
 ConvDecision ChooseConvMethod(const char* op, const ConvShape& shape, DType result,
                               ConvAlgorithm asked) {
-  const bool applies = WinogradApplies(shape, result);
+  const SimdTarget target = ActiveTarget();
+  const size_t tile = ChooseWinogradTile(shape, target);
+  const bool applies = tile < kWinogradTileCount && result == DType::kFloat32;
   if (asked == ConvAlgorithm::kWinograd) {
     if (!applies) {
       Fail(op,
-           ": algorithm 'winograd' is for 3x3 filters with stride 1 and float32 results; this is ",
+           ": algorithm 'winograd' is for windows of 3x3, 5x5, or 3, 5 or 7 in a row or column, "
+           "with "
+           "stride 1, and float32 results; this is ",
            shape.h.window, "x", shape.w.window, " with stride (", shape.h.stride, ", ",
            shape.w.stride, "), dilation (", shape.h.dilation, ", ", shape.w.dilation, ") and ",
            ToString(result));
@@ -103,14 +159,14 @@ ConvDecision ChooseConvMethod(const char* op, const ConvShape& shape, DType resu
   }
   if (asked == ConvAlgorithm::kDirect) return {ConvMethod::kDirect, "asked for"};
   if (!applies) {
-    return {ConvMethod::kDirect, "Winograd is for 3x3 filters with stride 1 into float32"};
+    return {ConvMethod::kDirect,
+            "Winograd is for windows of 3x3, 5x5, or 3, 5 or 7 in line, stride 1 and float32"};
   }
-  if (!WinogradPays(shape, ActiveTarget())) {
+  if (!WinogradPays(shape, kWinogradTiles[tile], CostsOf(target))) {
     return {ConvMethod::kDirect,
             "for so few channels or pixels Winograd's transforms cost more than they save"};
   }
-  return {ConvMethod::kWinograd,
-          "3x3 filters with stride 1: a quarter of the products, which outweighs the transforms"};
+  return {ConvMethod::kWinograd, kTileReasons[tile]};
 }
 
 ConvAlgorithm ProcessConvAlgorithm() {

@@ -2,8 +2,11 @@
 #ifndef LANEWISE_OPS_CONV_ALGORITHM_H_
 #define LANEWISE_OPS_CONV_ALGORITHM_H_
 
+#include <cstddef>
+
 #include "lanewise/conv.h"
 #include "ops/conv/problem.h"
+#include "runtime/target.h"
 
 namespace lanewise {
 
@@ -17,6 +20,10 @@ struct ConvDecision {
 // kWinograd where it does not apply.
 ConvDecision ChooseConvMethod(const char* op, const ConvShape& shape, DType result,
                               ConvAlgorithm asked);
+
+// The tile of kWinogradTiles that takes least time, or kWinogradTileCount if none is for such
+// windows; a function of the shape of one image and the target.
+size_t ChooseWinogradTile(const ConvShape& shape, SimdTarget target);
 
 // What kAuto stands for in this process: kAuto itself, or kDirect.
 ConvAlgorithm ProcessConvAlgorithm();

@@ -1,9 +1,10 @@
-// Winograd's F(4×4, 3×3) for 3×3 filters with stride 1: kernels/winograd-inl.h has the formulas.
+// Winograd's algorithm for small filters with stride 1: kernels/winograd-inl.h has the formulas. A
+// tile of outputs has E elements when transformed, 36 for F(4×4, 3×3).
 //
-//   V = Bᵀ·d·B    inputs   [block][36][tile][64]; from pixels in place or, where these are not
+//   V = Bᵀ·d·B    inputs   [block][E][tile][64]; from pixels in place or, where these are not
 //                          float32 channels side by side, from a copy of a block's channels
-//   U = G·g·Gᵀ    filters  [panel][block][36][64][NR]
-//   M = Σ U·V     products [36][tile][NR], 36 matrix products for each panel of NR output channels
+//   U = G·g·Gᵀ    filters  [panel][block][E][64][NR]
+//   M = Σ U·V     products [E][tile][NR], E matrix products for each panel of NR output channels
 //   Y = Aᵀ·M·A    outputs, with bias and activation
 //
 // A block is 64 input channels; the sums of blocks are added in order. A task takes a run of tiles
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "ops/conv/algorithm.h"
 #include "ops/conv/pack.h"
 #include "ops/conv/packed_filter.h"
 #include "ops/conv/problem.h"
@@ -31,7 +33,8 @@
 namespace lanewise {
 namespace {
 
-constexpr int64_t kTile = 4, kInput = 6, kElements = kInput * kInput;
+// No tile has more elements.
+constexpr int64_t kMostElements = 36;
 // Channels whose products are summed before they are added up: on random data of 256 channels the
 // largest error falls from 1.0e-5 of the outputs' size to 5.4e-6, where the ordered sum has 7.7e-6.
 constexpr int64_t kBlock = 64;
@@ -43,23 +46,27 @@ constexpr int64_t kSegment = 16;
 constexpr int64_t kSharedBytes = int64_t{10} << 20;
 
 // More for a product where V comes from L3, and for one more parallel loop.
-constexpr double kFarProductNs = 0.1, kStartNs = 5e3;
+constexpr double kFarProductNs = 0.003, kStartNs = 5e3;
 
-// The tiles along one axis. The outputs whose numbers leave the same rest by a dilation d, a phase,
-// are a convolution without dilation of every d-th input, and have tiles of their own.
+// The tiles of F(outputs, taps) along one axis. The outputs whose numbers leave the same rest by a
+// dilation d, a phase, are a convolution without dilation of every d-th input, and have tiles of
+// their own.
 struct TileAxis {
   WindowAxis axis;
+  int64_t outputs, taps;
   int64_t per_phase, count;
 
-  explicit TileAxis(const WindowAxis& axis_)
+  TileAxis(const WindowAxis& axis_, const WinogradAxis& f)
       : axis(axis_),
-        per_phase(CeilDiv(CeilDiv(axis.out, axis.dilation), kTile)),
+        outputs(f.outputs),
+        taps(f.taps),
+        per_phase(CeilDiv(CeilDiv(axis.out, axis.dilation), outputs)),
         count(std::min(axis.dilation, axis.out) * per_phase) {}
 
   int64_t step() const { return axis.dilation; }
   // The first output of a tile.
   int64_t Output(int64_t tile) const {
-    return tile / per_phase + tile % per_phase * kTile * step();
+    return tile / per_phase + tile % per_phase * outputs * step();
   }
   // How many outputs the phase has from this tile on.
   int64_t Left(int64_t tile) const {
@@ -67,7 +74,9 @@ struct TileAxis {
   }
   // How many of its inputs, counted from the tile's first, anybody asks for; further ones count as
   // zeros, lest they add their errors.
-  int64_t Asked(int64_t tile) const { return Left(tile) == 0 ? 0 : Left(tile) + 2; }
+  int64_t Asked(int64_t tile) const { return Left(tile) == 0 ? 0 : Left(tile) + taps - 1; }
+  // The inputs under so many neighbouring tiles.
+  int64_t Inputs(int64_t tiles) const { return tiles * outputs + taps - 1; }
   int64_t Position(int64_t tile, int64_t s) const { return axis.First(Output(tile)) + s * step(); }
   // The input that stands at position s of the tile.
   int64_t Input(int64_t tile, int64_t s, const Border& border) const {
@@ -78,6 +87,7 @@ struct TileAxis {
 // How the work is cut. Only speed depends on it.
 struct Plan {
   int64_t mr, nr;
+  int64_t elements;         // of a tile
   TileAxis rows, columns;   // of an image
   int64_t panels, blocks;   // of output and input channels
   int64_t width;            // channels of a block, to a whole number of vectors
@@ -85,18 +95,21 @@ struct Plan {
   bool in_place;            // x is read where it is
   bool shared;              // U is made once for all tasks, instead of by each what it needs
   int64_t runs, shares;     // the tasks of a set: pieces of its tiles × pieces of its panels
+  double filter_ns;         // to transform one
   double total_ns;
 
-  Plan(const ConvProblem<float>& problem, const ConvKernels<float>& kernels);
+  Plan(const ConvProblem<float>& problem, const ConvKernels<float>& kernels,
+       const WinogradTile& tile);
 
-  // Distances of the 36 elements. A line more than they need keeps them apart in L1's sets: without
+  // Distances of the elements. A line more than they need keeps them apart in L1's sets: without
   // it U's, 4 KB apart, fell into one set, and the transform took four times as long.
   int64_t v_step(int64_t tiles) const { return tiles * width + 16; }
   int64_t m_step(int64_t tiles) const { return tiles * nr + 16; }
   int64_t u_step() const { return (width + 1) * nr; }
-  int64_t v_size(int64_t tiles) const { return blocks * kElements * v_step(tiles); }
-  int64_t m_size(int64_t tiles) const { return kElements * m_step(tiles); }
-  int64_t u_block() const { return kElements * u_step(); }
+  int64_t v_size(int64_t tiles) const { return blocks * elements * v_step(tiles); }
+  int64_t m_size(int64_t tiles) const { return elements * m_step(tiles); }
+  int64_t u_block() const { return elements * u_step(); }
+  int64_t taps() const { return rows.taps * columns.taps; }
   int64_t u_set() const { return panels * blocks * u_block(); }
 };
 
@@ -110,7 +123,7 @@ struct Cut {
 // shares, as make the tasks end soonest. A task makes the filters that it needs, unless `made`.
 Cut CutIntoTasks(const Plan& plan, const ConvShape& shape, int threads, size_t room, bool made) {
   const int64_t used = made ? 0 : plan.u_block();
-  const int64_t of_tile = kElements * (plan.blocks * plan.width + plan.nr);
+  const int64_t of_tile = plan.elements * (plan.blocks * plan.width + plan.nr);
   const int64_t most = std::max<int64_t>(1, (int64_t(room / sizeof(float)) - used) / of_tile);
   const int64_t fewest = std::max<int64_t>(1, CeilDiv(plan.set_tiles, most));
   const int64_t at_most = std::max(fewest, std::min(fewest + 4 * threads, plan.set_tiles));
@@ -122,8 +135,10 @@ Cut CutIntoTasks(const Plan& plan, const ConvShape& shape, int threads, size_t r
     for (int64_t shares = 1; shares <= std::min<int64_t>(2 * threads, plan.panels); ++shares) {
       const double tiles = double(count), c = double(shape.group_c);
       const double k = double(CeilDiv(plan.panels, shares) * plan.nr);
-      const double task_ns = tiles * c * kInputNs + (made ? 0 : c * k * kFilterNs) +
-                             tiles * c * k * product_ns + tiles * k * kOutputNs;
+      const double element_ns =
+          tiles * c * kInputNs + tiles * c * k * product_ns + tiles * k * kOutputNs;
+      const double task_ns =
+          double(plan.elements) * element_ns + (made ? 0 : c * k * plan.filter_ns);
       const double ns = double(CeilDiv(plan.sets * runs * shares, threads)) * task_ns;
       if (best.runs == 0 || ns < best.ns) best = {runs, shares, ns};
     }
@@ -131,11 +146,13 @@ Cut CutIntoTasks(const Plan& plan, const ConvShape& shape, int threads, size_t r
   return best;
 }
 
-Plan::Plan(const ConvProblem<float>& problem, const ConvKernels<float>& kernels)
+Plan::Plan(const ConvProblem<float>& problem, const ConvKernels<float>& kernels,
+           const WinogradTile& tile)
     : mr(kernels.mr),
       nr(kernels.nr),
-      rows(problem.shape.h),
-      columns(problem.shape.w),
+      elements(tile.elements()),
+      rows(problem.shape.h, tile.rows),
+      columns(problem.shape.w, tile.columns),
       panels(CeilDiv(problem.shape.group_k, nr)),
       blocks(CeilDiv(problem.shape.group_c, kBlock)),
       width(std::min(kBlock, RoundUp(problem.shape.group_c, 16))),
@@ -143,8 +160,9 @@ Plan::Plan(const ConvProblem<float>& problem, const ConvKernels<float>& kernels)
       set_tiles(problem.batch / problem.banks * rows.count * columns.count),
       in_place(problem.x.native() && problem.x_strides.c == 1) {
   const CacheSizes& caches = Caches();
-  const double filters = double(u_set()) / kElements;
-  total_ns = double(sets) * (filters * kFilterNs + filters * double(set_tiles) * kProductNs);
+  filter_ns = double(elements) * kFilterNs + double(taps()) * kTapNs;
+  const double of_filters = double(u_set()) / double(elements) * filter_ns;
+  total_ns = double(sets) * (of_filters + double(u_set()) * double(set_tiles) * kProductNs);
   const int threads = ThreadsFor(total_ns);
   const size_t far_room = 2 * caches.l2 + std::min(caches.l2, caches.l3 / 3 / size_t(threads));
   const Cut apart = CutIntoTasks(*this, problem.shape, threads, far_room, false);
@@ -152,7 +170,7 @@ Plan::Plan(const ConvProblem<float>& problem, const ConvKernels<float>& kernels)
   const size_t u_bytes = size_t(u_set()) * sizeof(float);
   const bool near = u_bytes <= caches.l2 / 2;
   const bool kept = problem.forms != nullptr && u_bytes <= kSharedBytes;
-  const double made_ns = kept ? 0 : kStartNs + double(sets) * filters * kFilterNs / threads;
+  const double made_ns = kept ? 0 : kStartNs + double(sets) * of_filters / threads;
   shared = kept || (near && together.ns + made_ns < apart.ns);
   const Cut& cut = near && shared ? together : apart;
   runs = cut.runs;
@@ -200,7 +218,7 @@ class Stages {
     });
   }
 
-  // U of one panel's block of channels; `copy` holds 9·NR elements.
+  // U of one panel's block of channels; `copy` holds the taps of NR filters.
   void Filters(int64_t set, int64_t panel, int64_t block, float* u, float* copy) const {
     const ConvShape& shape = problem_.shape;
     const FilterStrides& strides = problem_.filter_strides;
@@ -208,19 +226,22 @@ class Stages {
         problem_.filter + (set / shape.groups * strides.n + set % shape.groups * strides.g +
                            panel * plan_.nr * strides.k);
     const int64_t n = std::min(plan_.nr, shape.group_k - panel * plan_.nr);
-    // The 9 rows of a channel can be read where they are.
-    const bool in_place = problem_.filter.native() && strides.k == 1 &&
-                          strides.r == 3 * strides.s && strides.s > 0 && n == plan_.nr;
-    if (n < plan_.nr) std::fill_n(copy, 9 * plan_.nr, 0.0f);
+    const int64_t columns = plan_.columns.taps, taps = plan_.taps();
+    const int64_t tap_step = columns == 1 ? strides.r : strides.s;
+    // The taps of a channel can be read where they are.
+    const bool in_place = problem_.filter.native() && strides.k == 1 && tap_step > 0 &&
+                          (columns == 1 || columns == taps || strides.r == columns * strides.s) &&
+                          n == plan_.nr;
+    if (n < plan_.nr) std::fill_n(copy, taps * plan_.nr, 0.0f);
     const int64_t first = block * kBlock, end = std::min(first + kBlock, shape.group_c);
     if (in_place) {
-      kernels_.filter((filters + first * strides.c).InPlace(), strides.s, strides.c, end - first,
+      kernels_.filter((filters + first * strides.c).InPlace(), tap_step, strides.c, end - first,
                       plan_.nr, u, plan_.u_step());
       return;
     }
     for (int64_t c = first; c < end; ++c, u += plan_.nr) {
-      for (int64_t tap = 0; tap < 9; ++tap) {
-        (filters + (tap / 3 * strides.r + tap % 3 * strides.s + c * strides.c))
+      for (int64_t tap = 0; tap < taps; ++tap) {
+        (filters + (tap / columns * strides.r + tap % columns * strides.s + c * strides.c))
             .Read(strides.k, n, copy + tap * plan_.nr);
       }
       kernels_.filter(copy, plan_.nr, 0, 1, plan_.nr, u, plan_.u_step());
@@ -234,7 +255,7 @@ class Stages {
     float* const m = scratch.Take<float>(plan_.m_size(count));
     float* const stage = scratch.Take<float>(StageCount());
     for (int64_t block = 0; block < plan_.blocks; ++block) {
-      Multiply(u_of(block), v + block * kElements * plan_.v_step(count), block, count, m);
+      Multiply(u_of(block), v + block * plan_.elements * plan_.v_step(count), block, count, m);
     }
     ForEachSegment(set, begin, count, [&](const Segment& segment) {
       Store(set, panel, segment, m + segment.tile * plan_.nr, plan_.m_step(count), stage);
@@ -243,12 +264,14 @@ class Stages {
 
  private:
   static int64_t CopyCount(const Plan& plan) {
-    return kInput * (std::min(plan.columns.per_phase, kSegment) * kTile + 2) * plan.width;
+    return plan.rows.Inputs(1) * plan.columns.Inputs(std::min(plan.columns.per_phase, kSegment)) *
+           plan.width;
   }
   bool Staged() const { return !problem_.out.native() || problem_.out_strides.c != 1; }
   // Results of one panel, where they cannot be stored as they come.
   int64_t StageCount() const {
-    return Staged() ? std::min(plan_.columns.per_phase, kSegment) * kTile * kTile * plan_.nr : 0;
+    const int64_t tiles = std::min(plan_.columns.per_phase, kSegment);
+    return Staged() ? tiles * plan_.rows.outputs * plan_.columns.outputs * plan_.nr : 0;
   }
 
   template <class F>
@@ -266,39 +289,41 @@ class Stages {
   void TransformInPlace(const Source<float>& x, const Segment& segment, const float* zeros,
                         float* v, int64_t v_step) const {
     const ImageStrides& strides = problem_.x_strides;
-    int64_t columns[kSegment * kTile + 2];
-    for (int64_t s = 0; s < segment.count * kTile + 2; ++s) {
+    const int64_t height = plan_.rows.Inputs(1), width = plan_.columns.Inputs(1);
+    int64_t columns[kSegment * kMostElements];
+    for (int64_t s = 0; s < plan_.columns.Inputs(segment.count); ++s) {
       columns[s] = plan_.columns.Input(segment.column, s, problem_.columns);
     }
-    const float* pixels[kSegment][kElements];
-    for (int64_t r = 0; r < kInput; ++r) {
+    const float* pixels[kSegment * kMostElements];
+    for (int64_t r = 0; r < height; ++r) {
       const int64_t ih = plan_.rows.Input(segment.row, r, problem_.rows);
       const float* row = x.InPlace() + ih * strides.h;
       for (int64_t j = 0; j < segment.count; ++j) {
-        for (int64_t s = 0; s < kInput; ++s) {
-          const int64_t iw = columns[j * kTile + s];
+        for (int64_t s = 0; s < width; ++s) {
+          const int64_t iw = columns[j * plan_.columns.outputs + s];
           const bool none = ih == Border::kNone || iw == Border::kNone;
-          pixels[j][r * kInput + s] = none ? zeros : row + iw * strides.w;
+          pixels[(j * height + r) * width + s] = none ? zeros : row + iw * strides.w;
         }
       }
     }
-    for (int64_t c = 0; c < problem_.shape.group_c; c += kBlock, v += kElements * v_step) {
+    for (int64_t c = 0; c < problem_.shape.group_c; c += kBlock, v += plan_.elements * v_step) {
       const int64_t n = std::min(kBlock, problem_.shape.group_c - c);
-      kernels_.input(pixels[0], segment.count, c, n, v, plan_.width, v_step);
+      kernels_.input(pixels, segment.count, c, n, v, plan_.width, v_step);
     }
   }
 
   // A block's channels of all pixels under the segment as [row][column][channel], then their tiles.
   void TransformCopies(const Source<float>& x, const Segment& segment, float* copy, float* v,
                        int64_t v_step) const {
-    const int64_t columns = segment.count * kTile + 2;
-    for (int64_t c = 0; c < problem_.shape.group_c; c += kBlock, v += kElements * v_step) {
+    const int64_t columns = plan_.columns.Inputs(segment.count), width = plan_.columns.Inputs(1);
+    for (int64_t c = 0; c < problem_.shape.group_c; c += kBlock, v += plan_.elements * v_step) {
       const int64_t n = std::min(kBlock, problem_.shape.group_c - c);
       CopyPixels(x + c * problem_.x_strides.c, n, segment, copy);
       for (int64_t j = 0; j < segment.count; ++j) {
-        const float* pixels[kElements];
-        for (int64_t e = 0; e < kElements; ++e) {
-          pixels[e] = copy + (e / kInput * columns + j * kTile + e % kInput) * plan_.width;
+        const float* pixels[kMostElements];
+        for (int64_t e = 0; e < plan_.elements; ++e) {
+          const int64_t column = j * plan_.columns.outputs + e % width;
+          pixels[e] = copy + (e / width * columns + column) * plan_.width;
         }
         kernels_.input(pixels, 1, 0, n, v + j * plan_.width, plan_.width, v_step);
       }
@@ -307,14 +332,14 @@ class Stages {
 
   void CopyPixels(const Source<float>& x, int64_t n, const Segment& segment, float* to) const {
     const ImageStrides& strides = problem_.x_strides;
-    const int64_t columns = segment.count * kTile + 2;
+    const int64_t columns = plan_.columns.Inputs(segment.count);
     // Without dilation, columns whose input is column first + s of the image and not the border.
     const int64_t first = plan_.columns.Position(segment.column, 0);
     const int64_t asked = plan_.columns.Asked(segment.column);
     const Interior inside(first, 1, std::min(columns, asked), problem_.shape.w.in);
     // Planes: rows of pixels, one per channel, are transposed.
     const bool planes = x.native() && strides.w == 1 && strides.c > 0 && plan_.columns.step() == 1;
-    for (int64_t r = 0; r < kInput; ++r, to += columns * plan_.width) {
+    for (int64_t r = 0; r < plan_.rows.Inputs(1); ++r, to += columns * plan_.width) {
       const int64_t ih = plan_.rows.Input(segment.row, r, problem_.rows);
       const Source<float> row = x + ih * strides.h;
       const auto copy_each = [&](int64_t from, int64_t past) {
@@ -343,7 +368,7 @@ class Stages {
     const int64_t depth = std::min(kBlock, problem_.shape.group_c - block * kBlock);
     const Split calls(count, 1, plan_.mr);
     const float* rows[kMaxRows];
-    for (int64_t e = 0; e < kElements; ++e) {
+    for (int64_t e = 0; e < plan_.elements; ++e) {
       for (int64_t call = 0; call < calls.count; ++call) {
         const int64_t tile = calls.begin(call), n = calls.end(call) - tile;
         for (int64_t i = 0; i < n; ++i) {
@@ -365,27 +390,28 @@ class Stages {
     const int64_t n = std::min(plan_.nr, shape.group_k - first);
     const ImageStrides& strides = problem_.out_strides;
     const int64_t oh = plan_.rows.Output(segment.row), ow = plan_.columns.Output(segment.column);
-    const int64_t height = std::min(kTile, plan_.rows.Left(segment.row));
-    const int64_t width = std::min(segment.count * kTile, plan_.columns.Left(segment.column));
+    const int64_t of_tile = plan_.columns.outputs;  // columns
+    const int64_t height = std::min(plan_.rows.outputs, plan_.rows.Left(segment.row));
+    const int64_t width = std::min(segment.count * of_tile, plan_.columns.Left(segment.column));
     const int64_t row_step = plan_.rows.step() * strides.h;
     const int64_t column_step = plan_.columns.step() * strides.w;
     const Sink<float> out = problem_.out + (segment.image * strides.n + k * strides.c +
                                             oh * strides.h + ow * strides.w);
     const float* bias = problem_.bias + segment.image * problem_.bias_stride + k;
-    const auto output = kernels_.output[static_cast<int>(problem_.activation)];
     uint8_t* const doubted =
         doubted_ +
         ((segment.image * shape.groups + group) * plan_.rows.count + segment.row) *
             plan_.columns.count +
         segment.column;
     const bool staged = Staged();
-    const int64_t row_stride = staged ? segment.count * kTile * plan_.nr : row_step;
+    const int64_t row_stride = staged ? segment.count * of_tile * plan_.nr : row_step;
     const int64_t column_stride = staged ? plan_.nr : column_step;
     float* const to = staged ? stage : out.InPlace();
     for (int64_t j = 0; j < segment.count; ++j) {
-      const int64_t left = std::clamp<int64_t>(width - j * kTile, 0, kTile);
-      const bool finite = output(m + j * plan_.nr, m_step, n, bias, to + j * kTile * column_stride,
-                                 row_stride, column_stride, height, left);
+      const int64_t left = std::clamp<int64_t>(width - j * of_tile, 0, of_tile);
+      const bool finite = kernels_.output(m + j * plan_.nr, m_step, n, bias, problem_.activation,
+                                          to + j * of_tile * column_stride, row_stride,
+                                          column_stride, height, left);
       if (!finite) doubted[j] = 1;
     }
     if (!staged) return;
@@ -416,13 +442,14 @@ class Stages {
 Buffer<float> TransformFilters(const Plan& plan, const Stages& stages, int64_t first,
                                int64_t sets) {
   const int64_t blocks = plan.panels * plan.blocks;
-  const double ns = kFilterNs * double(sets * blocks * plan.width * plan.nr);
+  const double ns = plan.filter_ns * double(sets * blocks * plan.width * plan.nr);
   Buffer<float> u(sets * plan.u_set());
-  ParallelFor(
-      {sets * blocks, ns, Scratch::Bytes<float>(9 * plan.nr)}, [&](int64_t index, Scratch scratch) {
-        stages.Filters(first + index / blocks, index % blocks / plan.blocks, index % plan.blocks,
-                       u.get() + index * plan.u_block(), scratch.Take<float>(9 * plan.nr));
-      });
+  ParallelFor({sets * blocks, ns, Scratch::Bytes<float>(plan.taps() * plan.nr)},
+              [&](int64_t index, Scratch scratch) {
+                stages.Filters(first + index / blocks, index % blocks / plan.blocks,
+                               index % plan.blocks, u.get() + index * plan.u_block(),
+                               scratch.Take<float>(plan.taps() * plan.nr));
+              });
   return u;
 }
 
@@ -432,7 +459,7 @@ void RunSets(const Plan& plan, const Stages& stages, int64_t first, int64_t sets
   const Split runs(plan.set_tiles, 1, plan.set_tiles, plan.runs);
   const Split shares(plan.panels, 1, plan.panels, plan.shares);
   const int64_t per_set = runs.count * shares.count, longest = runs.longest();
-  const int64_t own_count = shared == nullptr ? plan.u_block() + 9 * plan.nr : 0;
+  const int64_t own_count = shared == nullptr ? plan.u_block() + plan.taps() * plan.nr : 0;
   const size_t scratch_bytes = Scratch::Bytes<float>(plan.v_size(longest)) +
                                Scratch::Bytes<float>(own_count) +
                                std::max(Stages::InputScratch(plan), stages.OutputScratch(longest));
@@ -466,8 +493,8 @@ void RedoTiles(const ConvProblem<float>& problem, const Plan& plan, int64_t imag
     axis.stride = tiles.step();
     axis.out = std::min(at_most, tiles.Left(first));
   };
-  take(plan.rows, row, kTile, part.shape.h);
-  take(plan.columns, column, n * kTile, part.shape.w);
+  take(plan.rows, row, plan.rows.outputs, part.shape.h);
+  take(plan.columns, column, n * plan.columns.outputs, part.shape.w);
   if (part.shape.pixels() == 0) return;
   part.out = part.out + (plan.rows.Output(row) * problem.out_strides.h +
                          plan.columns.Output(column) * problem.out_strides.w);
@@ -497,9 +524,10 @@ void RedoDoubted(const ConvProblem<float>& problem, const Plan& plan, const uint
 
 void RunWinograd(const ConvProblem<float>& problem) {
   const SimdTarget target = ActiveTarget();
-  const Plan plan(problem, ConvKernelsFor<float>(target));
+  const WinogradKernels& kernels =
+      WinogradKernelsFor(target, ChooseWinogradTile(problem.shape, target));
+  const Plan plan(problem, ConvKernelsFor<float>(target), kernels.tile);
   std::vector<uint8_t> doubted(plan.sets * plan.set_tiles);
-  const WinogradKernels& kernels = WinogradKernelsFor(target);
   const Stages stages(problem, plan, kernels, doubted.data());
   if (!plan.shared) {
     RunSets(plan, stages, 0, plan.sets, nullptr);
