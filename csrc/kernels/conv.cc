@@ -47,7 +47,6 @@ constexpr ConvKernels<T> MakeConvKernels() {
   kernels.spread_channels = SpreadChannels<T>;
   kernels.spread_groups = SpreadGroups<T>;
   kernels.finite = Finite<T>;
-  kernels.rows_to_vectors = RowsToVectors<T>;
   kernels.vectors_to_rows = VectorsToRows<T>;
   SetFinish<T, false>(kernels.finish);
   SetFinish<T, true>(kernels.finish_per_row);

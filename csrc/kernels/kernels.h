@@ -197,9 +197,7 @@ struct ConvKernels {
                         size_t plane);
   // Whether none of n values is infinite or NaN.
   bool (*finite)(const T* values, size_t n);
-  // As transpose, for rows <= lanes, whose columns become vectors, to_stride being `lanes`, and
-  // back.
-  void (*rows_to_vectors)(const T* from, size_t from_stride, size_t rows, size_t columns, T* to);
+  // to[r][c] = from[c·lanes + r] for r < rows <= lanes, c < columns; no overlap.
   void (*vectors_to_rows)(const T* from, size_t rows, size_t columns, T* to, size_t to_stride);
 
   // out[i][j] = activation(sums[i][j] + b), b = bias[j], or bias[i] in finish_per_row. Row lengths

@@ -627,7 +627,7 @@ class Task {
     const T* const planes = in_place ? from.InPlace() : planes_;
     const int64_t stride = in_place ? strides.c : count;
     if (channels <= plan_.lanes) {
-      kernels_.rows_to_vectors(planes, stride, channels, count, stage_);
+      kernels_.transpose(planes, stride, channels, count, stage_, plan_.lanes);
       return {stage_, plan_.lanes};
     }
     kernels_.transpose(planes, stride, channels, count, stage_, channels);

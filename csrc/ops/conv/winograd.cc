@@ -218,7 +218,7 @@ class Stages {
     });
   }
 
-  // U of one panel's block of channels; `copy` holds the taps of NR filters.
+  // U of one panel's block of channels; `copy` holds FilterCopy() elements.
   void Filters(int64_t set, int64_t panel, int64_t block, float* u, float* copy) const {
     const ConvShape& shape = problem_.shape;
     const FilterStrides& strides = problem_.filter_strides;
@@ -226,27 +226,21 @@ class Stages {
         problem_.filter + (set / shape.groups * strides.n + set % shape.groups * strides.g +
                            panel * plan_.nr * strides.k);
     const int64_t n = std::min(plan_.nr, shape.group_k - panel * plan_.nr);
-    const int64_t columns = plan_.columns.taps, taps = plan_.taps();
-    const int64_t tap_step = columns == 1 ? strides.r : strides.s;
-    // The taps of a channel can be read where they are.
-    const bool in_place = problem_.filter.native() && strides.k == 1 && tap_step > 0 &&
-                          (columns == 1 || columns == taps || strides.r == columns * strides.s) &&
-                          n == plan_.nr;
-    if (n < plan_.nr) std::fill_n(copy, taps * plan_.nr, 0.0f);
     const int64_t first = block * kBlock, end = std::min(first + kBlock, shape.group_c);
-    if (in_place) {
-      kernels_.filter((filters + first * strides.c).InPlace(), tap_step, strides.c, end - first,
+    if (filters.native() && strides.k == 1 && TapStep() > 0 && n == plan_.nr) {
+      kernels_.filter((filters + first * strides.c).InPlace(), TapStep(), strides.c, end - first,
                       plan_.nr, u, plan_.u_step());
       return;
     }
-    for (int64_t c = first; c < end; ++c, u += plan_.nr) {
-      for (int64_t tap = 0; tap < taps; ++tap) {
-        (filters + (tap / columns * strides.r + tap % columns * strides.s + c * strides.c))
-            .Read(strides.k, n, copy + tap * plan_.nr);
-      }
-      kernels_.filter(copy, plan_.nr, 0, 1, plan_.nr, u, plan_.u_step());
+    if (n < plan_.nr) std::fill_n(copy, FilterCopy(plan_), 0.0f);
+    for (int64_t c = first; c < end; c += kCopied, u += kCopied * plan_.nr) {
+      const int64_t channels = std::min(kCopied, end - c);
+      CopyFilters(filters + c * strides.c, channels, n, copy);
+      kernels_.filter(copy, plan_.nr, plan_.taps() * plan_.nr, channels, plan_.nr, u,
+                      plan_.u_step());
     }
   }
+  static int64_t FilterCopy(const Plan& plan) { return kCopied * plan.taps() * plan.nr; }
 
   // One panel of the outputs of these tiles. u_of(block) is the panel's U.
   template <class F>
@@ -263,6 +257,32 @@ class Stages {
   }
 
  private:
+  // Channels of filters that are copied at a time.
+  static constexpr int64_t kCopied = 8;
+
+  // The distance between neighbouring taps of a filter, row by row, if there is one, or else 0.
+  int64_t TapStep() const {
+    const FilterStrides& strides = problem_.filter_strides;
+    const int64_t columns = plan_.columns.taps;
+    if (columns == 1) return strides.r;
+    return columns == plan_.taps() || strides.r == columns * strides.s ? strides.s : 0;
+  }
+
+  // copy[c][tap][k] for k < n, rows of NR.
+  void CopyFilters(const Source<float>& filters, int64_t channels, int64_t n, float* copy) const {
+    const FilterStrides& strides = problem_.filter_strides;
+    const int64_t columns = plan_.columns.taps, taps = plan_.taps();
+    if (filters.native() && TapStep() == 1 && strides.c == taps && strides.k > 0) {
+      kernels_.transpose(filters.InPlace(), strides.k, n, channels * taps, copy, plan_.nr);
+      return;
+    }
+    for (int64_t i = 0; i < channels * taps; ++i) {
+      const int64_t tap = i % taps;
+      (filters + (tap / columns * strides.r + tap % columns * strides.s + i / taps * strides.c))
+          .Read(strides.k, n, copy + i * plan_.nr);
+    }
+  }
+
   static int64_t CopyCount(const Plan& plan) {
     return plan.rows.Inputs(1) * plan.columns.Inputs(std::min(plan.columns.per_phase, kSegment)) *
            plan.width;
@@ -444,11 +464,11 @@ Buffer<float> TransformFilters(const Plan& plan, const Stages& stages, int64_t f
   const int64_t blocks = plan.panels * plan.blocks;
   const double ns = plan.filter_ns * double(sets * blocks * plan.width * plan.nr);
   Buffer<float> u(sets * plan.u_set());
-  ParallelFor({sets * blocks, ns, Scratch::Bytes<float>(plan.taps() * plan.nr)},
+  ParallelFor({sets * blocks, ns, Scratch::Bytes<float>(Stages::FilterCopy(plan))},
               [&](int64_t index, Scratch scratch) {
                 stages.Filters(first + index / blocks, index % blocks / plan.blocks,
                                index % plan.blocks, u.get() + index * plan.u_block(),
-                               scratch.Take<float>(plan.taps() * plan.nr));
+                               scratch.Take<float>(Stages::FilterCopy(plan)));
               });
   return u;
 }
@@ -459,7 +479,7 @@ void RunSets(const Plan& plan, const Stages& stages, int64_t first, int64_t sets
   const Split runs(plan.set_tiles, 1, plan.set_tiles, plan.runs);
   const Split shares(plan.panels, 1, plan.panels, plan.shares);
   const int64_t per_set = runs.count * shares.count, longest = runs.longest();
-  const int64_t own_count = shared == nullptr ? plan.u_block() + plan.taps() * plan.nr : 0;
+  const int64_t own_count = shared == nullptr ? plan.u_block() + Stages::FilterCopy(plan) : 0;
   const size_t scratch_bytes = Scratch::Bytes<float>(plan.v_size(longest)) +
                                Scratch::Bytes<float>(own_count) +
                                std::max(Stages::InputScratch(plan), stages.OutputScratch(longest));
