@@ -226,7 +226,9 @@ struct WinogradTile {
 
 // The tiles that there are kernels for. Larger ones would save more products, but round too much:
 // of the outputs' size on random data, F(2×2, 7×7) errs by 2e-5 and F(4, 7) by 1.1e-5 with their
-// best points, where those below stay under 1e-5.
+// best points, where those below stay under 1e-5. There is none for stride 2: F(5×5, 2×2) for odd
+// and even pixels apart saves half of the products of a 3×3 filter, but each output needs 5.8
+// transformed inputs; 64 channels at 112² took 1.52 ms, and the ordered sum takes 1.28.
 constexpr WinogradTile kWinogradTiles[] = {{{4, 3}, {4, 3}}, {{2, 3}, {2, 3}}, {{2, 5}, {2, 5}},
                                            {{1, 1}, {4, 3}}, {{4, 3}, {1, 1}}, {{1, 1}, {2, 5}},
                                            {{2, 5}, {1, 1}}, {{1, 1}, {2, 7}}, {{2, 7}, {1, 1}}};
