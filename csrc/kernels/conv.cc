@@ -57,6 +57,14 @@ constexpr ConvKernels<T> MakeConvKernels() {
 template <class T>
 constexpr ConvKernels<T> kConv = MakeConvKernels<T>();
 
+constexpr ConvKernels<int32_t> MakePairKernels() {
+  ConvKernels<int32_t> kernels = MakeConvKernels<int32_t>();
+  kernels.accumulate = ConvAccumulate<Int16Pair>;
+  kernels.accumulate_packed = ConvAccumulatePacked<Int16Pair>;
+  return kernels;
+}
+constexpr ConvKernels<int32_t> kConvPairs = MakePairKernels();
+
 }  // namespace HWY_NAMESPACE
 }  // namespace lanewise
 HWY_AFTER_NAMESPACE();
@@ -69,6 +77,15 @@ namespace lanewise {
 template <class T>
 const ConvKernels<T>& ConvKernelsFor(SimdTarget target) {
   LANEWISE_SELECT(target, kConv<T>)
+}
+// AVX-512 without VNNI (2017 to 2019) computes with AVX2.
+const ConvKernels<int32_t>& ConvPairKernelsFor(SimdTarget target) {
+#if HWY_ARCH_X86
+  if (target == SimdTarget::kAvx512 && !__builtin_cpu_supports("avx512vnni")) {
+    target = SimdTarget::kAvx2;
+  }
+#endif
+  LANEWISE_SELECT(target, kConvPairs)
 }
 const WinogradKernels& WinogradKernelsFor(SimdTarget target) { LANEWISE_SELECT(target, kWinograd) }
 
