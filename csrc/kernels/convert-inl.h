@@ -12,6 +12,7 @@
 
 #include "hwy/highway.h"
 #include "kernels/kernels.h"
+#include "kernels/vector-inl.h"
 #include "lanewise/tensor.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -178,45 +179,50 @@ constexpr ConvertKernels<C> MakeConvertKernels() {
 template <class C>
 constexpr ConvertKernels<C> kConvert = MakeConvertKernels<C>();
 
-// f(i) stores `lanes` elements from element i on, for all i < n; the last vector overlaps the one
-// before. False if n is less than a vector.
-template <class F>
-HWY_INLINE bool OverVectors(size_t lanes, size_t n, const F& f) {
-  if (n < lanes) return false;
-  for (size_t i = 0; i + lanes < n; i += lanes) f(i);
-  f(n - lanes);
-  return true;
-}
-
-// D's lanes from elements of `from`.
-template <class D, class From>
-HWY_INLINE hn::Vec<D> LoadAs(D d, const From* from) {
-  return hn::PromoteTo(d, hn::LoadU(hn::Rebind<From, D>(), from));
-}
-
+// In both the last vector may overlap the one before.
 template <class From>
 void ZipPairs(const void* low_memory, const void* high_memory, size_t n, int32_t* HWY_RESTRICT to) {
   const From* HWY_RESTRICT low = static_cast<const From*>(low_memory);
   const From* HWY_RESTRICT high = static_cast<const From*>(high_memory);
   const hn::ScalableTag<int32_t> d;
-  const bool done = OverVectors(hn::Lanes(d), n, [&](size_t i) HWY_ATTR {
-    const auto lower = hn::And(LoadAs(d, low + i), hn::Set(d, 0xFFFF));
-    hn::StoreU(hn::Or(lower, hn::ShiftLeft<16>(LoadAs(d, high + i))), d, to + i);
-  });
-  for (size_t i = 0; i < n && !done; ++i) to[i] = (low[i] & 0xFFFF) | high[i] * 0x10000;
+  const hn::Rebind<From, decltype(d)> narrow;
+  const size_t lanes = hn::Lanes(d);
+  const auto zip = [&](auto lower, auto upper) HWY_ATTR {
+    return hn::Or(hn::And(hn::PromoteTo(d, lower), hn::Set(d, 0xFFFF)),
+                  hn::ShiftLeft<16>(hn::PromoteTo(d, upper)));
+  };
+  const auto whole = [&](size_t i) HWY_ATTR {
+    hn::StoreU(zip(hn::LoadU(narrow, low + i), hn::LoadU(narrow, high + i)), d, to + i);
+  };
+  if (n >= lanes) {
+    for (size_t i = 0; i + lanes < n; i += lanes) whole(i);
+    whole(n - lanes);
+  } else if constexpr (kFaultFreeMasks<From>) {
+    StoreFirst(zip(LoadFirst(narrow, low, n), LoadFirst(narrow, high, n)), d, to, n);
+  } else {
+    for (size_t i = 0; i < n; ++i) to[i] = (low[i] & 0xFFFF) | high[i] * 0x10000;
+  }
 }
 
 template <class From>
 void PairNeighbours(const void* from_memory, size_t n, int32_t* HWY_RESTRICT to) {
   const From* HWY_RESTRICT from = static_cast<const From*>(from_memory);
-  const hn::ScalableTag<int16_t> d;
-  const hn::Repartition<int32_t, decltype(d)> pairs;
-  const bool done = OverVectors(hn::Lanes(pairs), n, [&](size_t i) HWY_ATTR {
-    hn::StoreU(hn::BitCast(pairs, LoadAs(d, from + 2 * i)), pairs, to + i);
-  });
-  for (size_t i = 0; i < n && !done; ++i) {
-    to[i] = (from[2 * i] & 0xFFFF) | from[2 * i + 1] * 0x10000;
+  const hn::ScalableTag<int32_t> d;
+  const hn::Repartition<int16_t, decltype(d)> halves;
+  const hn::Rebind<From, decltype(halves)> narrow;
+  const size_t lanes = hn::Lanes(d);
+  const auto whole = [&](size_t i) HWY_ATTR {
+    const auto wide = hn::PromoteTo(halves, hn::LoadU(narrow, from + 2 * i));
+    hn::StoreU(hn::BitCast(d, wide), d, to + i);
+  };
+  if (n < lanes) {
+    for (size_t i = 0; i < n; ++i) {
+      to[i] = (from[2 * i] & 0xFFFF) | from[2 * i + 1] * 0x10000;
+    }
+    return;
   }
+  for (size_t i = 0; i + lanes < n; i += lanes) whole(i);
+  whole(n - lanes);
 }
 
 template <class From>

@@ -67,17 +67,27 @@ namespace {
 
 constexpr double kNsPerPackedElement = 0.5;
 
-// to[r][c] = from[r][c] in its lower half, the upper one being 0, or, after that, in its upper one.
-void SetHalves(const int32_t* from, int64_t from_stride, int64_t rows, int64_t columns, bool upper,
-               int32_t* to, int64_t to_stride) {
-  for (int64_t r = 0; r < rows; ++r, from += from_stride, to += to_stride) {
-    for (int64_t c = 0; c < columns && !upper; ++c) to[c] = from[c] & 0xFFFF;
-    for (int64_t c = 0; c < columns && upper; ++c) to[c] |= from[c] * 0x10000;
+// Values [first, last) of a filter in memory as [c][tap].
+template <class T>
+void ReadPlanes(const ConvProblem<T>& problem, const Source<T>& filter, int64_t first, int64_t last,
+                T* to) {
+  if (!filter.paired()) return (filter + first).Read(1, last - first, to);
+  const int64_t taps = problem.shape.taps(), step = problem.filter_strides.c;
+  const int64_t whole = problem.shape.group_c - (problem.last_is_single ? 1 : 0);
+  for (int64_t n = 0; first < last; first += n, to += n) {
+    const int64_t c = first / taps;
+    if (taps == 1 && c < whole) {
+      n = std::min(last, whole) - first;
+      (filter + c * step).Read(step, n, to);
+    } else {
+      n = std::min(last, (c + 1) * taps) - first;
+      problem.Channel(filter + (c * step + first % taps), c).Read(1, n, to);
+    }
   }
 }
 
-// For filters in memory as [k][c][tap]: a few of their elements at a time, which lie side by side,
-// are transposed to [element][k], and from there go to their terms.
+// For filters in memory as [k][c][tap]: a few of their values at a time, which lie side by side,
+// are transposed to [value][k], and from there go to their terms.
 template <class T>
 void PackPlanes(const ConvKernels<T>& kernels, const ConvProblem<T>& problem,
                 const Source<T>& filters, int64_t count, const TermBlock& block, int64_t width,
@@ -85,38 +95,25 @@ void PackPlanes(const ConvKernels<T>& kernels, const ConvProblem<T>& problem,
   constexpr int64_t kElements = 48, kMostWidth = 32;
   alignas(64) T chunk[kElements * kMostWidth], widened[kMostWidth * kElements];
   const int64_t taps = problem.shape.taps(), stride = problem.filter_strides.k;
-  const int64_t depth = block.depth();
-  const bool pairs = filters.paired();
-  const int64_t parts = pairs ? 2 : 1;  // channels of a term
-  const bool single = problem.last_is_single && block.c_end == problem.shape.group_c;
-  const int64_t begin = block.c_begin * parts * taps;
-  const int64_t end = (block.c_end * parts - (single ? 1 : 0)) * taps;
+  const int64_t depth = block.depth(), begin = block.c_begin * taps, end = block.c_end * taps;
   for (int64_t first = begin; first < end; first += kElements) {
     const int64_t last = std::min(first + kElements, end), n = last - first;
-    const Source<T> from = filters.Unpaired() + first;
-    for (int64_t k = 0; k < count && !from.native(); ++k) {
-      (from + k * stride).Read(1, n, widened + k * kElements);
+    for (int64_t k = 0; k < count && !filters.native(); ++k) {
+      ReadPlanes(problem, filters + k * stride, first, last, widened + k * kElements);
     }
-    const bool in_order = taps == 1 && !pairs;
-    T* const transposed = in_order ? to + (first - begin) * width : chunk;
-    if (from.native()) {
-      kernels.transpose(from.InPlace(), stride, count, n, transposed, width);
+    T* const transposed = taps == 1 ? to + (first - begin) * width : chunk;
+    if (filters.native()) {
+      kernels.transpose(filters.InPlace() + first, stride, count, n, transposed, width);
     } else {
       kernels.transpose(widened, kElements, count, n, transposed, width);
     }
-    for (int64_t c = first / taps; c * taps < last && !in_order; ++c) {
+    for (int64_t c = first / taps; c * taps < last && taps > 1; ++c) {
       const int64_t tap = std::max(block.tap_begin, first - c * taps);
       const int64_t past = std::min(block.tap_end, last - c * taps);
       if (tap >= past) continue;
-      const T* const values = chunk + (c * taps + tap - first) * width;
-      T* const terms = to + ((tap - block.tap_begin) * depth + c / parts - block.c_begin) * width;
-      if constexpr (std::is_same_v<T, int32_t>) {
-        if (pairs) {
-          SetHalves(values, width, past - tap, count, c % 2 == 1, terms, depth * width);
-          continue;
-        }
-      }
-      kernels.copy(values, width, past - tap, count, terms, depth * width);
+      kernels.copy(chunk + (c * taps + tap - first) * width, width, past - tap, count,
+                   to + ((tap - block.tap_begin) * depth + c - block.c_begin) * width,
+                   depth * width);
     }
   }
 }
