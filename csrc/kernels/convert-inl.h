@@ -181,7 +181,8 @@ constexpr ConvertKernels<C> kConvert = MakeConvertKernels<C>();
 
 // In both the last vector may overlap the one before.
 template <class From>
-void ZipPairs(const void* low_memory, const void* high_memory, size_t n, int32_t* HWY_RESTRICT to) {
+void ZipPairs(const void* low_memory, const void* high_memory, size_t runs, size_t n,
+              ptrdiff_t step, int32_t* HWY_RESTRICT to) {
   const From* HWY_RESTRICT low = static_cast<const From*>(low_memory);
   const From* HWY_RESTRICT high = static_cast<const From*>(high_memory);
   const hn::ScalableTag<int32_t> d;
@@ -194,13 +195,15 @@ void ZipPairs(const void* low_memory, const void* high_memory, size_t n, int32_t
   const auto whole = [&](size_t i) HWY_ATTR {
     hn::StoreU(zip(hn::LoadU(narrow, low + i), hn::LoadU(narrow, high + i)), d, to + i);
   };
-  if (n >= lanes) {
-    for (size_t i = 0; i + lanes < n; i += lanes) whole(i);
-    whole(n - lanes);
-  } else if constexpr (kFaultFreeMasks<From>) {
-    StoreFirst(zip(LoadFirst(narrow, low, n), LoadFirst(narrow, high, n)), d, to, n);
-  } else {
-    for (size_t i = 0; i < n; ++i) to[i] = (low[i] & 0xFFFF) | high[i] * 0x10000;
+  for (size_t r = 0; r < runs; ++r, low += step, high += step, to += n) {
+    if (n >= lanes) {
+      for (size_t i = 0; i + lanes < n; i += lanes) whole(i);
+      whole(n - lanes);
+    } else if constexpr (kFaultFreeMasks<From>) {
+      StoreFirst(zip(LoadFirst(narrow, low, n), LoadFirst(narrow, high, n)), d, to, n);
+    } else {
+      for (size_t i = 0; i < n; ++i) to[i] = (low[i] & 0xFFFF) | high[i] * 0x10000;
+    }
   }
 }
 

@@ -269,8 +269,9 @@ const ConvertKernels<C>& ConvertKernelsFor(SimdTarget target);
 // Conversions of elements to pairs of int16, the first in the lower half of 32 bits.
 struct PairKernels {
   struct Read {
-    // to[i] = (low[i], high[i]), i < n.
-    void (*zip)(const void* low, const void* high, size_t n, int32_t* to);
+    // to[r·n + i] = (low[r·step + i], high[r·step + i]), r < runs, i < n.
+    void (*zip)(const void* low, const void* high, size_t runs, size_t n, ptrdiff_t step,
+                int32_t* to);
     // to[i] = (from[2i], from[2i + 1]), i < n.
     void (*neighbours)(const void* from, size_t n, int32_t* to);
   };

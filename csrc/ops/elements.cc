@@ -46,7 +46,7 @@ void Source<C>::ReadPairs(int64_t stride, int64_t n, C* to) const {
     return;
   }
   const std::byte* const upper = data_ + distance_ * size_;
-  if (stride == 1) return pair_kernels_->zip(data_, upper, n, to);
+  if (stride == 1) return pair_kernels_->zip(data_, upper, 1, n, 0, to);
   if (stride == 2 && distance_ == 1) return pair_kernels_->neighbours(data_, n, to);
   constexpr int64_t kChunk = detail::kConvertChunk;
   std::byte chunk[2 * kChunk];  // elements of 8 bits
@@ -54,10 +54,17 @@ void Source<C>::ReadPairs(int64_t stride, int64_t n, C* to) const {
     const int64_t count = std::min(kChunk, n - i), offset = i * stride;
     detail::GatherBytes(data_ + offset, stride, count, 1, chunk);
     detail::GatherBytes(upper + offset, stride, count, 1, chunk + kChunk);
-    pair_kernels_->zip(chunk, chunk + kChunk, count, to + i);
+    pair_kernels_->zip(chunk, chunk + kChunk, 1, count, 0, to + i);
   }
 }
 
+template <class C>
+void Source<C>::ReadRuns(int64_t step, int64_t runs, int64_t n, C* to) const {
+  if (n == 1) return ReadPairs(step, runs, to);
+  pair_kernels_->zip(data_, data_ + distance_ * size_, runs, n, step, to);
+}
+
 template void Source<int32_t>::ReadPairs(int64_t, int64_t, int32_t*) const;
+template void Source<int32_t>::ReadRuns(int64_t, int64_t, int64_t, int32_t*) const;
 
 }  // namespace lanewise

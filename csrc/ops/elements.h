@@ -124,6 +124,9 @@ class Source {
     }
   }
 
+  // Pairs: to[r·n + i] = the value at element r·step + i, r < runs, i < n.
+  void ReadRuns(int64_t step, int64_t runs, int64_t n, C* to) const;
+
  private:
   void ReadPairs(int64_t stride, int64_t n, C* to) const;
 

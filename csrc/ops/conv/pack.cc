@@ -67,23 +67,31 @@ namespace {
 
 constexpr double kNsPerPackedElement = 0.5;
 
-// Values [first, last) of a filter in memory as [c][tap].
-template <class T>
-void ReadPlanes(const ConvProblem<T>& problem, const Source<T>& filter, int64_t first, int64_t last,
-                T* to) {
-  if (!filter.paired()) return (filter + first).Read(1, last - first, to);
+// Values [first, last) of a filter in memory as [c][tap], whose channels are pairs.
+void ReadPairPlanes(const ConvProblem<int32_t>& problem, const Source<int32_t>& filter,
+                    int64_t first, int64_t last, int32_t* to) {
   const int64_t taps = problem.shape.taps(), step = problem.filter_strides.c;
   const int64_t whole = problem.shape.group_c - (problem.last_is_single ? 1 : 0);
   for (int64_t n = 0; first < last; first += n, to += n) {
-    const int64_t c = first / taps;
-    if (taps == 1 && c < whole) {
-      n = std::min(last, whole) - first;
-      (filter + c * step).Read(step, n, to);
+    const int64_t c = first / taps, tap = first % taps, planes = std::min(last / taps, whole) - c;
+    const Source<int32_t> at = filter + (c * step + tap);
+    if (tap == 0 && planes > 0) {
+      n = planes * taps;
+      at.ReadRuns(step, planes, taps, to);
     } else {
       n = std::min(last, (c + 1) * taps) - first;
-      problem.Channel(filter + (c * step + first % taps), c).Read(1, n, to);
+      problem.Channel(at, c).Read(1, n, to);
     }
   }
+}
+
+template <class T>
+void ReadPlanes(const ConvProblem<T>& problem, const Source<T>& filter, int64_t first, int64_t last,
+                T* to) {
+  if constexpr (std::is_same_v<T, int32_t>) {
+    if (filter.paired()) return ReadPairPlanes(problem, filter, first, last, to);
+  }
+  (filter + first).Read(1, last - first, to);
 }
 
 // For filters in memory as [k][c][tap]: a few of their values at a time, which lie side by side,
@@ -96,8 +104,10 @@ void PackPlanes(const ConvKernels<T>& kernels, const ConvProblem<T>& problem,
   alignas(64) T chunk[kElements * kMostWidth], widened[kMostWidth * kElements];
   const int64_t taps = problem.shape.taps(), stride = problem.filter_strides.k;
   const int64_t depth = block.depth(), begin = block.c_begin * taps, end = block.c_end * taps;
-  for (int64_t first = begin; first < end; first += kElements) {
-    const int64_t last = std::min(first + kElements, end), n = last - first;
+  const bool whole = filters.paired() && taps <= kElements;  // planes, which are read at once
+  const int64_t most = whole ? kElements / taps * taps : kElements;
+  for (int64_t first = begin; first < end; first += most) {
+    const int64_t last = std::min(first + most, end), n = last - first;
     for (int64_t k = 0; k < count && !filters.native(); ++k) {
       ReadPlanes(problem, filters + k * stride, first, last, widened + k * kElements);
     }
