@@ -181,6 +181,143 @@ def test_bool_masks_with_other_dtypes(rng):
     np.testing.assert_array_equal(y, reference.conv2d(mask, np.ones((3, 3, 2, 1))))
 
 
+# ---------------------------------------------------------------------- products of 8-bit operands
+
+EIGHT_BITS = [np.int8, np.uint8, bool]
+
+
+def extremes(rng, shape, dtype):
+    """The ends of a type's range, zero, and one."""
+    info = np.iinfo(dtype) if dtype is not bool else np.iinfo(np.uint8)
+    ends = [info.min, info.max, 0, 1] if dtype is not bool else [0, 1]
+    return rng.choice(ends, shape).astype(dtype)
+
+
+def sums(x, w, bias=0, **options):
+    """The definition: sums modulo 2^32."""
+    exact = reference.conv2d(x, w, **options).astype(np.int64) + np.int64(bias)
+    return exact.astype(np.uint32).view(np.int32)
+
+
+@given(
+    convolutions(),
+    st.sampled_from(EIGHT_BITS),
+    st.sampled_from(EIGHT_BITS),
+    st.sampled_from([None, "relu", "relu6"]),
+    st.booleans(),
+)
+def test_8_bit_operands_are_summed_in_int32(case, x_dtype, w_dtype, activation, with_bias):
+    x_shape, w_shape, _, options, seed = case
+    rng = np.random.default_rng(seed)
+    x, w = extremes(rng, x_shape, x_dtype), extremes(rng, w_shape, w_dtype)
+    bias = full_range(rng, w_shape[-1], np.int32) if with_bias else None
+    y = same_everywhere(x, w, dtype=np.int32, bias=bias, activation=activation, **options)
+    expected = sums(x, w, 0 if bias is None else bias, **options)
+    if activation is not None:
+        expected = np.clip(expected, 0, 6 if activation == "relu6" else None)
+    np.testing.assert_array_equal(y, expected, strict=True)
+
+
+@pytest.mark.parametrize("w_dtype", EIGHT_BITS)
+@pytest.mark.parametrize("x_dtype", EIGHT_BITS)
+def test_pairs_of_channels(simd, rng, x_dtype, w_dtype):
+    """Whole pairs and a single last one, of every way in which pixels and filters are read."""
+    for c in (1, 2, 3, 4, 5, 15, 16, 17, 33, 64):
+        for k, size, window, options in [
+            (3, 70, 3, {"padding": 1}),
+            (40, 13, 3, {"padding": 2, "dilation": 2, "pad_mode": "reflect"}),
+            (70, 7, 3, {"padding": "same", "pad_mode": "wrap"}),
+            (13, 23, 5, {"stride": 2, "padding": 1}),
+            (33, 29, 2, {"stride": 5}),
+            (65, 9, 1, {}),
+        ]:
+            x = extremes(rng, (1, 5, size, c), x_dtype)
+            w = extremes(rng, (min(window, 3), window, c, k), w_dtype)
+            y = same_everywhere(x, w, dtype=np.int32, **options)
+            np.testing.assert_array_equal(y, sums(x, w, **options), strict=True)
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_pairs_from_any_memory(simd, rng, layout):
+    """Strides, also negative and zero, decide how operands are read, and nothing else."""
+    for c, k in [(3, 20), (4, 40), (33, 7), (34, 64)]:
+        x = extremes(rng, (2, 9, 11, c + 1), np.uint8)
+        w = extremes(rng, (3, 3, c + 1, 2 * k), np.int8)
+        for a, b in [
+            (x[..., :c], w[:, :, :c, :k]),
+            (x[:, ::-1, ::-1, c:0:-1], w[::-1, :, c:0:-1, ::-2]),
+            (np.broadcast_to(x[..., :1], (2, 9, 11, c)), w[:, :, 1:, 1::2]),
+            (x[..., 1:], np.broadcast_to(w[:, :, :1, :k], (3, 3, c, k))),
+            (x.transpose(0, 2, 1, 3)[..., 1:], w.transpose(1, 0, 2, 3)[:, :, 1:]),
+        ]:
+            expected = sums(a, b, padding=1)
+            if layout == "NCHW":
+                a, b, expected = (
+                    v.transpose(axes)
+                    for v, axes in ((a, TO_NCHW), (b, TO_OIHW), (expected, TO_NCHW))
+                )
+            for filters in (b, lw.pack_filter(b, layout=layout)):
+                y = lw.conv2d(a, filters, padding=1, layout=layout, dtype=np.int32)
+                np.testing.assert_array_equal(y, expected, strict=True)
+
+
+@pytest.mark.parametrize("groups", [2, 3])
+def test_pairs_stay_within_their_group(simd, rng, groups):
+    for group_c in (20, 21):
+        x = extremes(rng, (2, 8, 9, groups * group_c), np.int8)
+        w = extremes(rng, (3, 3, group_c, groups * 19), np.int8)
+        y = same_everywhere(x, w, groups=groups, dtype=np.int32)
+        np.testing.assert_array_equal(y, sums(x, w, groups=groups))
+
+
+@pytest.mark.parametrize("c", [1, 2, 19, 20])
+def test_pairs_in_banks_signals_and_transposed(simd, rng, c):
+    x, w = extremes(rng, (3, 8, 9, c), np.uint8), extremes(rng, (3, 3, 3, c, 21), np.int8)
+    np.testing.assert_array_equal(same_everywhere(x, w, dtype=np.int32), sums(x, w))
+    y = lw.conv1d(x[:, 0], w[0, 0], dtype=np.int32, layout="NWC")
+    np.testing.assert_array_equal(y, sums(x[:, :1], w[0, :1])[:, 0])
+    w = w[0].transpose(0, 1, 3, 2)
+    y = lw.conv_transpose2d(x, w, stride=2)
+    exact = reference.conv_transpose2d(x, w, stride=2)
+    np.testing.assert_array_equal(y, exact.astype(np.int64).astype(np.int16), strict=True)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_the_largest_products_wrap_around_in_the_sum(simd, dtype):
+    """c products of 2^14, or of 255², which are just above 2^31, in several blocks of terms."""
+    value = -128 if dtype == np.int8 else 255
+    c = 2**31 // value**2 + 1
+    x, w = np.full((1, 1, 2, c), value, dtype), np.full((1, 1, c, 3), value, dtype)
+    y = same_everywhere(x, w, dtype=np.int32)
+    assert (y == c * value**2 - 2**32).all()
+    y = same_everywhere(x[..., 1:], w[:, :, 1:], dtype=np.int32, bias=[0, -(2**31), 2**31 - 1])
+    exact = (c - 1) * value**2 + np.array([0, -(2**31), 2**31 - 1])
+    np.testing.assert_array_equal(y[0, 0, 0], exact.astype(np.uint32).view(np.int32))
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize(("c", "k", "size"), [(3, 24, 21), (33, 24, 12), (40, 70, 7), (700, 40, 7)])
+def test_pairs_in_any_number_of_threads_and_packed(simd, rng, layout, c, k, size):
+    x, w = extremes(rng, (2, size, size, c), np.int8), extremes(rng, (3, 3, c, k), np.uint8)
+    expected = sums(x, w, padding=1)
+    if layout == "NCHW":
+        x, w, expected = (
+            np.ascontiguousarray(v.transpose(axes))
+            for v, axes in ((x, TO_NCHW), (w, TO_OIHW), (expected, TO_NCHW))
+        )
+    packed = lw.pack_filter(w, x_shape=x.shape, layout=layout, padding=1)
+    nbytes = packed.nbytes
+    for threads in (1, 2, 3):
+        lw.set_num_threads(threads)
+        for filters in (w, packed):
+            y = lw.conv2d(x, filters, padding=1, layout=layout, dtype=np.int32)
+            np.testing.assert_array_equal(y, expected, strict=True)
+    assert packed.nbytes == nbytes  # no call needed another form
+    wide = lw.conv2d(x.astype(np.int32), packed, padding=1, layout=layout)
+    np.testing.assert_array_equal(wide, expected, strict=True)
+    assert packed.nbytes > nbytes
+
+
 # --------------------------------------------------------------------------------------- mixtures
 
 EVERY = [bool, *INTEGERS, *NARROW, np.float32, np.float64]

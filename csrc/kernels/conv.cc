@@ -56,6 +56,14 @@ constexpr ConvKernels<T> MakeConvKernels() {
 template <class T>
 constexpr ConvKernels<T> kConv = MakeConvKernels<T>();
 
+constexpr ConvKernels<int32_t> MakePairKernels() {
+  ConvKernels<int32_t> kernels = MakeConvKernels<int32_t>();
+  kernels.accumulate = ConvAccumulate<Int16Pair>;
+  kernels.accumulate_packed = ConvAccumulatePacked<Int16Pair>;
+  return kernels;
+}
+constexpr ConvKernels<int32_t> kConvPairs = MakePairKernels();
+
 }  // namespace HWY_NAMESPACE
 }  // namespace lanewise
 HWY_AFTER_NAMESPACE();
@@ -71,6 +79,15 @@ const ConvKernels<T>& ConvKernelsFor(SimdTarget target) {
 }
 const WinogradKernels& WinogradKernelsFor(SimdTarget target, size_t tile) {
   LANEWISE_SELECT(target, kWinograd[tile])
+}
+// AVX-512 without VNNI (2017 to 2019) computes with AVX2.
+const ConvKernels<int32_t>& ConvPairKernelsFor(SimdTarget target) {
+#if HWY_ARCH_X86
+  if (target == SimdTarget::kAvx512 && !__builtin_cpu_supports("avx512vnni")) {
+    target = SimdTarget::kAvx2;
+  }
+#endif
+  LANEWISE_SELECT(target, kConvPairs)
 }
 
 template const ConvKernels<float>& ConvKernelsFor(SimdTarget);

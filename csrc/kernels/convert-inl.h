@@ -12,6 +12,7 @@
 
 #include "hwy/highway.h"
 #include "kernels/kernels.h"
+#include "kernels/vector-inl.h"
 #include "lanewise/tensor.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -177,6 +178,67 @@ constexpr ConvertKernels<C> MakeConvertKernels() {
 
 template <class C>
 constexpr ConvertKernels<C> kConvert = MakeConvertKernels<C>();
+
+// In both the last vector may overlap the one before.
+template <class From>
+void ZipPairs(const void* low_memory, const void* high_memory, size_t runs, size_t n,
+              ptrdiff_t step, int32_t* HWY_RESTRICT to) {
+  const From* HWY_RESTRICT low = static_cast<const From*>(low_memory);
+  const From* HWY_RESTRICT high = static_cast<const From*>(high_memory);
+  const hn::ScalableTag<int32_t> d;
+  const hn::Rebind<From, decltype(d)> narrow;
+  const size_t lanes = hn::Lanes(d);
+  const auto zip = [&](auto lower, auto upper) HWY_ATTR {
+    return hn::Or(hn::And(hn::PromoteTo(d, lower), hn::Set(d, 0xFFFF)),
+                  hn::ShiftLeft<16>(hn::PromoteTo(d, upper)));
+  };
+  const auto whole = [&](size_t i) HWY_ATTR {
+    hn::StoreU(zip(hn::LoadU(narrow, low + i), hn::LoadU(narrow, high + i)), d, to + i);
+  };
+  for (size_t r = 0; r < runs; ++r, low += step, high += step, to += n) {
+    if (n >= lanes) {
+      for (size_t i = 0; i + lanes < n; i += lanes) whole(i);
+      whole(n - lanes);
+    } else if constexpr (kFaultFreeMasks<From>) {
+      StoreFirst(zip(LoadFirst(narrow, low, n), LoadFirst(narrow, high, n)), d, to, n);
+    } else {
+      for (size_t i = 0; i < n; ++i) to[i] = (low[i] & 0xFFFF) | high[i] * 0x10000;
+    }
+  }
+}
+
+template <class From>
+void PairNeighbours(const void* from_memory, size_t n, int32_t* HWY_RESTRICT to) {
+  const From* HWY_RESTRICT from = static_cast<const From*>(from_memory);
+  const hn::ScalableTag<int32_t> d;
+  const hn::Repartition<int16_t, decltype(d)> halves;
+  const hn::Rebind<From, decltype(halves)> narrow;
+  const size_t lanes = hn::Lanes(d);
+  const auto whole = [&](size_t i) HWY_ATTR {
+    const auto wide = hn::PromoteTo(halves, hn::LoadU(narrow, from + 2 * i));
+    hn::StoreU(hn::BitCast(d, wide), d, to + i);
+  };
+  if (n < lanes) {
+    for (size_t i = 0; i < n; ++i) {
+      to[i] = (from[2 * i] & 0xFFFF) | from[2 * i + 1] * 0x10000;
+    }
+    return;
+  }
+  for (size_t i = 0; i + lanes < n; i += lanes) whole(i);
+  whole(n - lanes);
+}
+
+template <class From>
+constexpr PairKernels::Read kReadPairs{ZipPairs<From>, PairNeighbours<From>};
+
+constexpr PairKernels MakePairKernels() {
+  PairKernels kernels{};
+  kernels.read[static_cast<int>(DType::kBool)] = kReadPairs<uint8_t>;
+  kernels.read[static_cast<int>(DType::kUInt8)] = kReadPairs<uint8_t>;
+  kernels.read[static_cast<int>(DType::kInt8)] = kReadPairs<int8_t>;
+  return kernels;
+}
+constexpr PairKernels kPairs = MakePairKernels();
 
 }  // namespace HWY_NAMESPACE
 }  // namespace lanewise

@@ -19,5 +19,7 @@ template const ConvertKernels<double>& ConvertKernelsFor(SimdTarget);
 template const ConvertKernels<int32_t>& ConvertKernelsFor(SimdTarget);
 template const ConvertKernels<int64_t>& ConvertKernelsFor(SimdTarget);
 
+const PairKernels& PairKernelsFor(SimdTarget target) { LANEWISE_SELECT(target, kPairs) }
+
 }  // namespace lanewise
 #endif

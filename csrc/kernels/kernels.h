@@ -212,6 +212,11 @@ struct ConvKernels {
 template <class T>
 const ConvKernels<T>& ConvKernelsFor(SimdTarget target);
 
+// The same, but that `accumulate` and `accumulate_packed` take each element of their operands for a
+// pair of int16, and the product of two for the sum of their lower and their upper halves'
+// products.
+const ConvKernels<int32_t>& ConvPairKernelsFor(SimdTarget target);
+
 // F(outputs, taps) of Winograd's algorithm along one axis.
 struct WinogradAxis {
   size_t outputs, taps;
@@ -284,6 +289,21 @@ struct ConvertKernels {
 
 template <class C>
 const ConvertKernels<C>& ConvertKernelsFor(SimdTarget target);
+
+// Conversions of elements to pairs of int16, the first in the lower half of 32 bits.
+struct PairKernels {
+  struct Read {
+    // to[r·n + i] = (low[r·step + i], high[r·step + i]), r < runs, i < n.
+    void (*zip)(const void* low, const void* high, size_t runs, size_t n, ptrdiff_t step,
+                int32_t* to);
+    // to[i] = (from[2i], from[2i + 1]), i < n.
+    void (*neighbours)(const void* from, size_t n, int32_t* to);
+  };
+  // Indexed by DType; null but for the types of 8 bits.
+  Read read[kDTypes];
+};
+
+const PairKernels& PairKernelsFor(SimdTarget target);
 
 // -------------------------------------------------------------------------------------------- pool
 

@@ -50,9 +50,22 @@ typename ConvertKernels<C>::Write WriteOf(DType dtype) {
   return nullptr;
 }
 
+// Null for types of more than 8 bits, and where C does not hold two.
+template <class C>
+const PairKernels::Read* PairsOf(DType dtype) {
+  if constexpr (std::is_same_v<C, int32_t>) {
+    const PairKernels::Read& read = PairKernelsFor(ActiveTarget()).read[static_cast<int>(dtype)];
+    if (read.zip != nullptr) return &read;
+  }
+  return nullptr;
+}
+
 }  // namespace detail
 
 // An operand. Its type must convert exactly to C.
+//
+// One of 8 bits may be seen in pairs (C is then int32_t): the value at an element is this one in
+// the lower 16 bits, and the one at a distance from it in the upper.
 template <class C>
 class Source {
  public:
@@ -60,10 +73,14 @@ class Source {
   explicit Source(const TensorView& view)
       : data_(static_cast<const std::byte*>(view.data)),
         size_(ItemSize(view.dtype)),
-        read_(detail::ReadOf<C>(view.dtype)) {}
+        read_(detail::ReadOf<C>(view.dtype)),
+        pair_kernels_(detail::PairsOf<C>(view.dtype)) {}
 
   // Whether memory holds C itself.
   bool native() const { return read_ == nullptr; }
+  // Whether its type has 8 bits, as pairs need.
+  bool pairable() const { return pair_kernels_ != nullptr; }
+  bool paired() const { return paired_; }
   const C* InPlace() const { return reinterpret_cast<const C*>(data_); }
 
   Source operator+(int64_t elements) const {
@@ -71,10 +88,33 @@ class Source {
     moved.data_ += elements * size_;
     return moved;
   }
+  Source Paired(int64_t distance) const {
+    Source pairs = *this;
+    pairs.paired_ = true;
+    pairs.distance_ = distance;
+    return pairs;
+  }
+  Source Unpaired() const {
+    Source elements = *this;
+    elements.paired_ = false;
+    return elements;
+  }
+  // Pairs with 0 in the upper half.
+  Source Single() const {
+    Source single = *this;
+    single.single_ = true;
+    return single;
+  }
+  // Elements from one half of a pair to the other.
+  int64_t distance() const { return distance_; }
 
-  // to[i] = element i·stride, i < n.
+  // to[i] = the value at element i·stride, i < n.
   void Read(int64_t stride, int64_t n, C* to) const {
-    if (native()) return Gather(InPlace(), stride, n, to);
+    if constexpr (std::is_same_v<C, int32_t>) {
+      if (paired_) return ReadPairs(stride, n, to);
+    }
+    if (native())
+      return detail::GatherBytes(data_, stride, n, sizeof(C), reinterpret_cast<std::byte*>(to));
     if (stride == 1) return read_(data_, n, to);
     alignas(8) std::byte chunk[detail::kConvertChunk * 8];
     for (int64_t i = 0; i < n; i += detail::kConvertChunk) {
@@ -84,10 +124,18 @@ class Source {
     }
   }
 
+  // Pairs: to[r·n + i] = the value at element r·step + i, r < runs, i < n.
+  void ReadRuns(int64_t step, int64_t runs, int64_t n, C* to) const;
+
  private:
+  void ReadPairs(int64_t stride, int64_t n, C* to) const;
+
   const std::byte* data_ = nullptr;
   int64_t size_ = 0;
   typename ConvertKernels<C>::Read read_ = nullptr;
+  const PairKernels::Read* pair_kernels_ = nullptr;
+  bool paired_ = false, single_ = false;
+  int64_t distance_ = 0;
 };
 
 // A result. C must be what its type is computed in.
@@ -112,7 +160,9 @@ class Sink {
 
   // Element i·stride = from[i], i < n.
   void Write(const C* from, int64_t n, int64_t stride) const {
-    if (native()) return Scatter(from, n, InPlace(), stride);
+    if (native())
+      return detail::ScatterBytes(reinterpret_cast<const std::byte*>(from), n, sizeof(C), data_,
+                                  stride);
     if (stride == 1) return write_(from, n, data_);
     alignas(8) std::byte chunk[detail::kConvertChunk * 8];
     for (int64_t i = 0; i < n; i += detail::kConvertChunk) {

@@ -227,9 +227,9 @@ def pack_filter(
     -----
     Only the filters are decided here: stride, padding and everything else are each call's own, and
     "auto" chooses the algorithm as it does for `w`. The dtype of a result is
-    ``np.result_type(x, w)``, and each type that is computed in has its own form. A `dtype` of the
-    call that does not hold `w`'s values makes it cast and pack `w` again: pack the dtype that you
-    compute in.
+    ``np.result_type(x, w)``, and each type that is computed in has its own form; so have filters of
+    8 bits for images of 8 bits. A `dtype` of the call that does not hold `w`'s values makes it cast
+    and pack `w` again: pack the dtype that you compute in.
 
     Examples
     --------

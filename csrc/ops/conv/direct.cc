@@ -16,6 +16,7 @@
 //       filters     a block of NR or MR, packed as [term][NR or MR]
 //         tile      the kernel: MR × NR sums in registers, then bias, activation and store
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/kernels.h"
@@ -456,11 +457,8 @@ void RunTasks(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, cons
   });
 }
 
-}  // namespace
-
 template <class T>
-void RunDirect(const ConvProblem<T>& whole) {
-  const auto& kernels = ConvKernelsFor<T>(ActiveTarget());
+void Run(const ConvKernels<T>& kernels, const ConvProblem<T>& whole) {
   ConvProblem<T> some = whole;  // filters are packed for no images too
   some.batch = std::max<int64_t>(1, whole.batch);
   some.banks = std::max<int64_t>(1, whole.banks);
@@ -477,6 +475,17 @@ void RunDirect(const ConvProblem<T>& whole) {
   } else {
     RunTasks<T, PixelLanes<T>>(kernels, problem, plan, kept.get());
   }
+}
+
+}  // namespace
+
+template <class T>
+void RunDirect(const ConvProblem<T>& problem) {
+  const SimdTarget target = ActiveTarget();
+  if constexpr (std::is_same_v<T, int32_t>) {
+    if (IsPairable(problem)) return Run(ConvPairKernelsFor(target), Paired(problem));
+  }
+  Run(ConvKernelsFor<T>(target), problem);
 }
 
 template void RunDirect(const ConvProblem<float>&);

@@ -1,11 +1,30 @@
 #include "ops/conv/pack.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <cstring>
 #include <numeric>
+#include <type_traits>
 
 #include "runtime/parallel.h"
 
 namespace lanewise {
+
+ConvProblem<int32_t> Paired(const ConvProblem<int32_t>& problem) {
+  ConvProblem<int32_t> pairs = problem;
+  pairs.x = problem.x.Paired(problem.x_strides.c);
+  pairs.x_strides.c *= 2;
+  pairs.filter = problem.filter.Paired(problem.filter_strides.c);
+  pairs.filter_strides.c *= 2;
+  pairs.shape.group_c = CeilDiv(problem.shape.group_c, 2);
+  pairs.last_is_single = problem.shape.group_c % 2 == 1;
+  return pairs;
+}
+
+bool IsPairable(const ConvProblem<int32_t>& problem) {
+  return problem.x.pairable() && problem.filter.pairable() &&
+         (problem.shape.groups == 1 || problem.shape.group_c % 2 == 0);
+}
 
 std::vector<TermBlock> TermBlocks(const ConvShape& shape, int64_t max_terms, int64_t max_taps,
                                   int64_t unit) {
@@ -36,7 +55,10 @@ template <class T>
 bool FiltersArePlanes(const ConvProblem<T>& problem) {
   const ConvShape& shape = problem.shape;
   const FilterStrides& strides = problem.filter_strides;
-  return strides.k > 0 && (shape.group_c == 1 || strides.c == shape.taps()) &&
+  const bool pairs = problem.filter.paired();
+  const bool one = shape.group_c == 1 && (!pairs || problem.last_is_single);
+  return strides.k > 0 &&
+         (one || (pairs ? problem.filter.distance() : strides.c) == shape.taps()) &&
          (shape.h.window == 1 || strides.r == shape.w.window) &&
          (shape.w.window == 1 || strides.s == 1);
 }
@@ -45,23 +67,53 @@ namespace {
 
 constexpr double kNsPerPackedElement = 0.5;
 
-// For filters in memory as [k][c][tap]: a few of their elements at a time, which lie side by side,
-// are transposed to [element][k], and from there go to their terms.
+// Values [first, last) of a filter in memory as [c][tap], whose channels are pairs.
+void ReadPairPlanes(const ConvProblem<int32_t>& problem, const Source<int32_t>& filter,
+                    int64_t first, int64_t last, int32_t* to) {
+  const int64_t taps = problem.shape.taps(), step = problem.filter_strides.c;
+  const int64_t whole = problem.shape.group_c - (problem.last_is_single ? 1 : 0);
+  for (int64_t n = 0; first < last; first += n, to += n) {
+    const int64_t c = first / taps, tap = first % taps, planes = std::min(last / taps, whole) - c;
+    const Source<int32_t> at = filter + (c * step + tap);
+    if (tap == 0 && planes > 0) {
+      n = planes * taps;
+      at.ReadRuns(step, planes, taps, to);
+    } else {
+      n = std::min(last, (c + 1) * taps) - first;
+      problem.Channel(at, c).Read(1, n, to);
+    }
+  }
+}
+
 template <class T>
-void PackPlanes(const ConvKernels<T>& kernels, const Source<T>& filters, int64_t stride,
-                int64_t count, int64_t taps, const TermBlock& block, int64_t width, T* to) {
+void ReadPlanes(const ConvProblem<T>& problem, const Source<T>& filter, int64_t first, int64_t last,
+                T* to) {
+  if constexpr (std::is_same_v<T, int32_t>) {
+    if (filter.paired()) return ReadPairPlanes(problem, filter, first, last, to);
+  }
+  (filter + first).Read(1, last - first, to);
+}
+
+// For filters in memory as [k][c][tap]: a few of their values at a time, which lie side by side,
+// are transposed to [value][k], and from there go to their terms.
+template <class T>
+void PackPlanes(const ConvKernels<T>& kernels, const ConvProblem<T>& problem,
+                const Source<T>& filters, int64_t count, const TermBlock& block, int64_t width,
+                T* to) {
   constexpr int64_t kElements = 48, kMostWidth = 32;
   alignas(64) T chunk[kElements * kMostWidth], widened[kMostWidth * kElements];
+  const int64_t taps = problem.shape.taps(), stride = problem.filter_strides.k;
   const int64_t depth = block.depth(), begin = block.c_begin * taps, end = block.c_end * taps;
-  for (int64_t first = begin; first < end; first += kElements) {
-    const int64_t last = std::min(first + kElements, end), n = last - first;
-    const Source<T> from = filters + first;
-    for (int64_t k = 0; k < count && !from.native(); ++k) {
-      (from + k * stride).Read(1, n, widened + k * kElements);
+  const bool whole = filters.paired() && taps <= kElements;  // planes, which are read at once
+  const int64_t most = whole ? kElements / taps * taps : kElements;
+  for (int64_t first = begin; first < end; first += most) {
+    const int64_t last = std::min(first + most, end), n = last - first;
+    for (int64_t k = 0; k < count && !filters.native(); ++k) {
+      ReadPlanes(problem, filters + k * stride, first, last, widened + k * kElements);
     }
     T* const transposed = taps == 1 ? to + (first - begin) * width : chunk;
-    if (from.native()) {
-      kernels.transpose(from.InPlace(), stride, count, n, transposed, width);
+    if (filters.native()) {
+      kernels.transpose(filters.InPlace() + first, stride, count, n, transposed, width);
     } else {
       kernels.transpose(widened, kElements, count, n, transposed, width);
     }
@@ -92,7 +144,7 @@ void PackFilterBlock(const ConvKernels<T>& kernels, const ConvProblem<T>& proble
   }
   const bool rows = filters.native() && strides.k == 1 && strides.c >= 0;
   if (!rows && FiltersArePlanes(problem)) {
-    return PackPlanes(kernels, filters, strides.k, count, shape.taps(), block, width, to);
+    return PackPlanes(kernels, problem, filters, count, block, width, to);
   }
   for (int64_t tap = block.tap_begin; tap < block.tap_end; ++tap, to += depth * width) {
     const Source<T> from =
@@ -102,7 +154,8 @@ void PackFilterBlock(const ConvKernels<T>& kernels, const ConvProblem<T>& proble
       continue;
     }
     for (int64_t c = 0; c < depth; ++c) {
-      (from + c * strides.c).Read(strides.k, count, to + c * width);
+      problem.Channel(from + c * strides.c, block.c_begin + c)
+          .Read(strides.k, count, to + c * width);
     }
   }
 }
@@ -133,6 +186,15 @@ TapBox::TapBox(const ConvShape& shape, const TermBlock& block) {
                   : TapRange{block.tap_begin % width, std::max<int64_t>(1, block.taps())};
 }
 
+namespace {
+
+// Pixels of fewer channels are not worth a call each.
+constexpr int64_t kFewChannels = 8;
+// Elements of a row that are widened at a time, to be split.
+constexpr int64_t kWidened = 512;
+
+}  // namespace
+
 PixelStrip::PixelStrip(const ConvShape& shape, const TermBlock& block, int64_t rows,
                        int64_t columns)
     : shape_(shape), block_(block), box_(shape, block) {
@@ -152,34 +214,97 @@ int64_t PixelStrip::Offset(int64_t tap, int64_t row, int64_t column) const {
          (column * column_step_ + s * shape_.w.dilation) * block_.depth();
 }
 
+// Pixels of an odd number of channels that lie side by side: widened as one run of halves, whatever
+// pair they fall in. A pixel's last upper half is the next one's first channel, which the filters
+// multiply by 0.
+void PixelStrip::ReadOddRun(const Source<int32_t>& pixels, int64_t count, int32_t* to) const {
+  constexpr int64_t kPixels = 64;
+  int32_t chunk[kPixels * kFewChannels];
+  const int64_t depth = block_.depth(), channels = 2 * depth - 1;
+  for (int64_t j = 0; j < count; j += kPixels) {
+    const int64_t n = std::min(kPixels, count - j), whole = n * channels / 2;
+    const Source<int32_t> from = pixels + j * channels;
+    from.Read(2, whole, chunk);
+    chunk[whole] = 0;
+    if (n * channels % 2 == 1) (from + 2 * whole).Single().Read(1, 1, chunk + whole);
+    const char* halves = reinterpret_cast<const char*>(chunk);
+    for (int64_t i = 0; i < n; ++i, halves += 2 * channels) {
+      for (int64_t c = 0; c < depth; ++c, ++to) std::memcpy(to, halves + 4 * c, 4);
+    }
+  }
+}
+
+// A few channels at a time are read along the row, and transposed.
+void PixelStrip::ReadAcross(const ConvKernels<int32_t>& kernels,
+                            const ConvProblem<int32_t>& problem, const Source<int32_t>& pixels,
+                            int64_t count, int32_t* to) const {
+  constexpr int64_t kChannels = 16, kPixels = 64;
+  int32_t chunk[kChannels * kPixels];
+  const ImageStrides& strides = problem.x_strides;
+  const int64_t depth = block_.depth();
+  for (int64_t j = 0; j < count; j += kPixels) {
+    const int64_t n = std::min(kPixels, count - j);
+    for (int64_t first = 0; first < depth; first += kChannels) {
+      const int64_t channels = std::min(kChannels, depth - first);
+      for (int64_t i = 0, c = first; i < channels; ++i, ++c) {
+        problem.Channel(pixels + (j * strides.w + c * strides.c), block_.c_begin + c)
+            .Read(strides.w, n, chunk + i * kPixels);
+      }
+      kernels.transpose(chunk, kPixels, channels, n, to + j * depth + first, depth);
+    }
+  }
+}
+
+template <class T>
+void PixelStrip::ReadPixels(const ConvKernels<T>& kernels, const ConvProblem<T>& problem,
+                            const Source<T>& from, int64_t count, T* to) const {
+  const ImageStrides& strides = problem.x_strides;
+  const int64_t depth = block_.depth();
+  if (depth == 1) {
+    return problem.Channel(from, block_.c_begin).Read(strides.w, count, to);
+  }
+  const bool single = problem.last_is_single && block_.c_end == shape_.group_c;
+  if (strides.w == depth * strides.c && !single) {
+    return from.Read(strides.c, count * depth, to);
+  }
+  if (from.native() && strides.w == 1 && strides.c > 0) {
+    return kernels.transpose(from.InPlace(), strides.c, depth, count, to, depth);
+  }
+  if constexpr (std::is_same_v<T, int32_t>) {
+    const bool few = depth < kFewChannels, run = strides.c == 2 && from.distance() == 1;
+    if (single && few && run && strides.w == 2 * depth - 1) return ReadOddRun(from, count, to);
+    if (from.paired() && (few || std::abs(strides.w) < std::abs(strides.c))) {
+      return ReadAcross(kernels, problem, from, count, to);
+    }
+  }
+  const int64_t whole = depth - (single ? 1 : 0);
+  for (int64_t j = 0; j < count; ++j, to += depth) {
+    const Source<T> pixel = from + j * strides.w;
+    pixel.Read(strides.c, whole, to);
+    if (!single) continue;
+    problem.Channel(pixel + whole * strides.c, shape_.group_c - 1).Read(1, 1, to + whole);
+  }
+}
+
 template <class T>
 void PixelStrip::FillColumns(const ConvKernels<T>& kernels, const ConvProblem<T>& problem,
                              const Source<T>& row, int64_t first, int64_t count, T* to) const {
-  const ImageStrides& strides = problem.x_strides;
-  const int64_t depth = block_.depth();
+  const int64_t depth = block_.depth(), step = problem.x_strides.w;
   const Interior inside(first, 1, count, shape_.w.in);
-  const auto copy_each = [&](int64_t begin, int64_t end) {
+  const auto fill_border = [&](int64_t begin, int64_t end) {
     for (int64_t j = begin; j < end; ++j) {
       const int64_t iw = problem.columns(first + j);
       if (iw == Border::kNone) {
         std::fill_n(to + j * depth, depth, T(0));
       } else {
-        (row + iw * strides.w).Read(strides.c, depth, to + j * depth);
+        ReadPixels(kernels, problem, row + iw * step, 1, to + j * depth);
       }
     }
   };
-  const Source<T> from = row + (first + inside.begin) * strides.w;
-  const int64_t n = inside.end - inside.begin;
-  T* const interior = to + inside.begin * depth;
-  copy_each(0, inside.begin);
-  if ((strides.c == 1 || depth == 1) && strides.w == depth) {
-    from.Read(1, n * depth, interior);
-  } else if (from.native() && strides.w == 1 && strides.c > 0) {
-    kernels.transpose(from.InPlace(), strides.c, depth, n, interior, depth);
-  } else {
-    copy_each(inside.begin, inside.end);
-  }
-  copy_each(inside.end, count);
+  fill_border(0, inside.begin);
+  ReadPixels(kernels, problem, row + (first + inside.begin) * step, inside.end - inside.begin,
+             to + inside.begin * depth);
+  fill_border(inside.end, count);
 }
 
 template <class T>
@@ -263,10 +388,19 @@ void PlaneStrip::FillRow(const ConvKernels<T>& kernels, const ConvProblem<T>& pr
     const int64_t n = column.inside.end - column.inside.begin;
     const Source<T> from = row + (column.start + column.inside.begin * stride) * element;
     T* const inside = to + q * step + column.inside.begin;
-    if (split) {
-      kernels.split(from.InPlace(), stride, std::min(stride, count - q), n, inside, step);
-    } else {
+    const int64_t phases = std::min(stride, count - q);
+    if (!split) {
       from.Read(stride * element, n, inside);
+    } else if (from.native()) {
+      kernels.split(from.InPlace(), stride, phases, n, inside, step);
+    } else {
+      T chunk[kWidened];
+      const int64_t most = kWidened / stride;
+      for (int64_t i = 0; i < n; i += most) {
+        const int64_t some = std::min(most, n - i);
+        (from + i * stride).Read(1, some * stride, chunk);
+        kernels.split(chunk, stride, phases, some, inside + i, step);
+      }
     }
   }
 }
@@ -279,9 +413,9 @@ void PlaneStrip::Fill(const ConvKernels<T>& kernels, const ConvProblem<T>& probl
   const int64_t first_row = h.Input(region.oh, box_.r.begin);
   const int64_t first = w.Input(region.ow, box_.s.begin);
   const int64_t length = w_.length, step = h_.count * h_.length * length;
-  const bool planes = x.native() && strides.w == 1;
   // Rows of neighbouring inputs are split together, as far as all are in the image.
-  const bool split = planes && w.stride > 1 && w.dilation == 1;
+  const bool split =
+      strides.w == 1 && w.stride > 1 && w.dilation == 1 && (x.native() || w.stride <= kWidened);
   std::vector<Column> columns;
   for (int64_t q = 0; q < w_.count; ++q) {
     const int64_t start = first + w_.Input(q, 0);
@@ -297,9 +431,10 @@ void PlaneStrip::Fill(const ConvKernels<T>& kernels, const ConvProblem<T>& probl
   }
   // Rows of the image that are copied as they are go to the kernel together.
   const int64_t row_step = h.stride * strides.h;
-  const bool block = planes && w.stride == 1 && row_step >= 0;
+  const bool block = x.native() && strides.w == 1 && w.stride == 1 && row_step >= 0;
   for (int64_t c = 0; c < block_.depth(); ++c, to += plane_) {
-    const Source<T> plane = x + (block_.c_begin + c) * strides.c;
+    const int64_t channel = block_.c_begin + c;
+    const Source<T> plane = problem.Channel(x + channel * strides.c, channel);
     T* row = to;
     for (int64_t p = 0; p < h_.count; ++p) {
       const int64_t start_row = first_row + h_.Input(p, 0);

@@ -16,6 +16,12 @@
 
 namespace lanewise {
 
+// The same convolution with every two neighbouring channels as one, whose values are pairs of
+// int16: for ConvPairKernelsFor. Sums modulo 2^32 are the same in any order, so the bits are, too.
+ConvProblem<int32_t> Paired(const ConvProblem<int32_t>& problem);
+// Whether both operands have 8 bits, and no pair would reach into the next group.
+bool IsPairable(const ConvProblem<int32_t>& problem);
+
 // A range of consecutive terms: some taps with all their channels, or some channels of one tap.
 struct TermBlock {
   int64_t tap_begin, tap_end, c_begin, c_end;
@@ -86,6 +92,13 @@ class PixelStrip {
   template <class T>
   void FillColumns(const ConvKernels<T>& kernels, const ConvProblem<T>& problem,
                    const Source<T>& row, int64_t first, int64_t count, T* to) const;
+  // `count` pixels of the image from `from` on.
+  template <class T>
+  void ReadPixels(const ConvKernels<T>& kernels, const ConvProblem<T>& problem,
+                  const Source<T>& from, int64_t count, T* to) const;
+  void ReadOddRun(const Source<int32_t>& pixels, int64_t count, int32_t* to) const;
+  void ReadAcross(const ConvKernels<int32_t>& kernels, const ConvProblem<int32_t>& problem,
+                  const Source<int32_t>& pixels, int64_t count, int32_t* to) const;
 
   const ConvShape& shape_;
   TermBlock block_;

@@ -4,6 +4,7 @@
 #define LANEWISE_OPS_CONV_PROBLEM_H_
 
 #include <cstdint>
+#include <type_traits>
 
 #include "lanewise/conv.h"
 #include "ops/conv/border.h"
@@ -56,7 +57,16 @@ struct ConvProblem {
   Sink<T> out;
   ImageStrides out_strides;
   FilterForms* forms;  // where the filters' packed forms are kept; null: packed for this call
+  // Channels are pairs of channels (Paired in pack.h), the last of which is a single one.
+  bool last_is_single = false;
 
+  // The operand at channel c of a group, which begins there.
+  Source<T> Channel(const Source<T>& at, int64_t c) const {
+    if constexpr (std::is_same_v<T, int32_t>) {
+      if (last_is_single && c == shape.group_c - 1) return at.Single();
+    }
+    return at;
+  }
   int64_t bank(int64_t image) const { return banks == 1 ? 0 : image; }
 
   // The same for images [begin, begin + count) only.
