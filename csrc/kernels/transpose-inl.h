@@ -37,16 +37,6 @@ HWY_INLINE void TransposeSquares(D d, hn::Vec<D> (&rows)[16 / sizeof(T)]) {
   }
 }
 
-template <class T>
-HWY_INLINE void TransposeSquare(const T* from, size_t from_stride, T* to, size_t to_stride) {
-  constexpr size_t kSide = 16 / sizeof(T);
-  const hn::FixedTag<T, kSide> d;
-  hn::Vec<decltype(d)> rows[kSide];
-  for (size_t i = 0; i < kSide; ++i) rows[i] = hn::LoadU(d, from + i * from_stride);
-  TransposeSquares(d, rows);
-  for (size_t i = 0; i < kSide; ++i) hn::StoreU(rows[i], d, to + i * to_stride);
-}
-
 // to[r][c] = from[r][c]; the last vector of a row overlaps the one before.
 template <class T>
 void CopyBlock(const T* from, size_t from_stride, size_t rows, size_t columns, T* to,
@@ -69,23 +59,52 @@ void CopyBlock(const T* from, size_t from_stride, size_t rows, size_t columns, T
   }
 }
 
-// to[c][r] = from[r][c], in squares; the last ones overlap those before them.
+// The vector of the 16-byte blocks at p, p + stride, …
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE hn::Vec<D> LoadBlocks(D d, const T* p, size_t stride) {
+  if constexpr (hn::MaxLanes(d) * sizeof(T) == 16) {
+    return hn::LoadU(d, p);
+  } else {
+    const hn::Half<D> half;
+    return hn::Combine(d,
+                       LoadBlocks(half, p + hn::MaxLanes(half) * sizeof(T) / 16 * stride, stride),
+                       LoadBlocks(half, p, stride));
+  }
+}
+// to[c][r] = from[r][c], in blocks of Lanes(d) rows, of which there are as many, and 16 bytes of
+// columns; the last ones overlap those before them.
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE void TransposeBlocks(D d, const T* from, size_t from_stride, size_t rows, size_t columns,
+                                T* to, size_t to_stride) {
+  constexpr size_t kSide = 16 / sizeof(T);
+  for (size_t row = 0; row < rows; row += hn::Lanes(d)) {
+    const size_t r = HWY_MIN(row, rows - hn::Lanes(d));
+    for (size_t column = 0; column < columns; column += kSide) {
+      const size_t c = HWY_MIN(column, columns - kSide);
+      hn::Vec<D> block[kSide];
+      for (size_t i = 0; i < kSide; ++i) {
+        block[i] = LoadBlocks(d, from + (r + i) * from_stride + c, kSide * from_stride);
+      }
+      TransposeSquares(d, block);
+      for (size_t i = 0; i < kSide; ++i) hn::StoreU(block[i], d, to + (c + i) * to_stride + r);
+    }
+  }
+}
+
+// to[c][r] = from[r][c]
 template <class T>
 void TransposeBlock(const T* from, size_t from_stride, size_t rows, size_t columns, T* to,
                     size_t to_stride) {
   constexpr size_t kSide = 16 / sizeof(T);
+  const hn::ScalableTag<T> d;
   if (rows < kSide || columns < kSide) {
     for (size_t r = 0; r < rows; ++r) {
       for (size_t c = 0; c < columns; ++c) to[c * to_stride + r] = from[r * from_stride + c];
     }
-    return;
-  }
-  for (size_t row = 0; row < rows; row += kSide) {
-    const size_t r = std::min(row, rows - kSide);
-    for (size_t column = 0; column < columns; column += kSide) {
-      const size_t c = std::min(column, columns - kSide);
-      TransposeSquare(from + r * from_stride + c, from_stride, to + c * to_stride + r, to_stride);
-    }
+  } else if (rows < hn::Lanes(d)) {
+    TransposeBlocks(hn::FixedTag<T, kSide>(), from, from_stride, rows, columns, to, to_stride);
+  } else {
+    TransposeBlocks(d, from, from_stride, rows, columns, to, to_stride);
   }
 }
 
@@ -119,18 +138,6 @@ void SplitPhases(const T* from, size_t stride, size_t phases, size_t n, T* to, s
   }
 }
 
-// The vector of the 16-byte blocks at p, p + stride, …
-template <class D, class T = hn::TFromD<D>>
-HWY_INLINE hn::Vec<D> LoadBlocks(D d, const T* p, size_t stride) {
-  if constexpr (hn::MaxLanes(d) * sizeof(T) == 16) {
-    return hn::LoadU(d, p);
-  } else {
-    const hn::Half<D> half;
-    return hn::Combine(d,
-                       LoadBlocks(half, p + hn::MaxLanes(half) * sizeof(T) / 16 * stride, stride),
-                       LoadBlocks(half, p, stride));
-  }
-}
 template <class D, class T = hn::TFromD<D>>
 HWY_INLINE void StoreBlocks(D d, hn::Vec<D> v, T* p, size_t stride) {
   if constexpr (hn::MaxLanes(d) * sizeof(T) == 16) {
@@ -146,21 +153,7 @@ HWY_INLINE void StoreBlocks(D d, hn::Vec<D> v, T* p, size_t stride) {
 // to[c·lanes + r] = from[r][c] for r < rows <= lanes, c < columns: columns as vectors.
 template <class T>
 void RowsToVectors(const T* from, size_t from_stride, size_t rows, size_t columns, T* to) {
-  constexpr size_t kSide = 16 / sizeof(T);
-  const hn::ScalableTag<T> d;
-  const size_t lanes = hn::Lanes(d);
-  if (rows < lanes || columns < kSide) {
-    return TransposeBlock(from, from_stride, rows, columns, to, lanes);
-  }
-  for (size_t column = 0; column < columns; column += kSide) {
-    const size_t c = HWY_MIN(column, columns - kSide);
-    hn::Vec<decltype(d)> block[kSide];
-    for (size_t i = 0; i < kSide; ++i) {
-      block[i] = LoadBlocks(d, from + i * from_stride + c, kSide * from_stride);
-    }
-    TransposeSquares(d, block);
-    for (size_t i = 0; i < kSide; ++i) hn::StoreU(block[i], d, to + (c + i) * lanes);
-  }
+  TransposeBlock(from, from_stride, rows, columns, to, hn::Lanes(hn::ScalableTag<T>()));
 }
 
 // to[r][c] = from[c·lanes + r] for r < rows <= lanes, c < columns: back again.

@@ -35,11 +35,12 @@ bool RowsAreRuns(const ConvProblem<T>& problem) {
 // With lanes = output channels, groups of few of these would leave most lanes of a vector idle:
 // 3×3 with 128 channels at 56² in 32 groups takes 2.0 ms with lanes = pixels instead of 3.3. But
 // pixels leave idle what an image of 7² does not fill, and then storing across is the lesser cost.
+// Half a panel of mr < 8 rows is fewer sums than two multipliers of latency 4 work on.
 template <class T>
 bool ChannelLanes(const ConvProblem<T>& problem, int64_t mr, int64_t nr) {
   const ConvShape& shape = problem.shape;
   const bool few_pixels = shape.pixels() <= 8 * mr && shape.terms() >= 4 * nr;
-  return shape.group_k > nr / 4 && (problem.out_strides.c == 1 || few_pixels);
+  return shape.group_k > nr / (mr < 8 ? 2 : 4) && (problem.out_strides.c == 1 || few_pixels);
 }
 
 template <class T>
