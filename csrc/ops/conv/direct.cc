@@ -21,6 +21,7 @@
 #include "kernels/kernels.h"
 #include "ops/conv/direct_plan.h"
 #include "ops/conv/epilogue.h"
+#include "ops/conv/few_rows.h"
 #include "ops/conv/pack.h"
 #include "ops/conv/packed_filter.h"
 #include "ops/strided.h"
@@ -464,6 +465,7 @@ void RunDirect(const ConvProblem<T>& whole) {
   ConvProblem<T> some = whole;  // filters are packed for no images too
   some.batch = std::max<int64_t>(1, whole.batch);
   some.banks = std::max<int64_t>(1, whole.banks);
+  if (whole.batch > 0 && HasFewRows(whole, kernels)) return RunFewRows(whole, kernels);
   const ConvProblem<T> problem = Flattened(some);
   const DirectPlan plan = MakeDirectPlan(problem, kernels);
   PackedFilters<T> kept;

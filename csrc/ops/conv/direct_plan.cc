@@ -113,7 +113,9 @@ Planner<T>::Planner(const ConvProblem<T>& problem, const ConvKernels<T>& kernels
             1,
             false,
             false,
-            problem.flops() / kFlopsPerNs} {}
+            std::max(problem.flops() / kFlopsPerNs, double(size_) * double(problem.banks) *
+                                                        double(shape_.terms()) *
+                                                        double(shape_.filters()) / kBytesPerNs)} {}
 
 template <class T>
 DirectPlan Planner<T>::Make() {
