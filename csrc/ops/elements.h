@@ -61,6 +61,8 @@ class Source {
       : data_(static_cast<const std::byte*>(view.data)),
         size_(ItemSize(view.dtype)),
         read_(detail::ReadOf<C>(view.dtype)) {}
+  explicit Source(const C* data)
+      : data_(reinterpret_cast<const std::byte*>(data)), size_(sizeof(C)) {}
 
   // Whether memory holds C itself.
   bool native() const { return read_ == nullptr; }

@@ -6,6 +6,7 @@
 #include <string>
 #include <type_traits>
 
+#include "ops/conv/inside.h"
 #include "ops/conv/winograd_cost.h"
 #include "runtime/error.h"
 #include "runtime/target.h"
@@ -31,7 +32,8 @@ bool WinogradApplies(const ConvShape& shape, DType result) {
 // row stands for the narrower targets too.
 //
 //   direct    a product of a tap for each output, input channel and filter, the filters in whole
-//             vectors, of which one alone does not keep the multipliers busy
+//             vectors, of which one alone does not keep the multipliers busy; not those of the
+//             padding, where they are left out
 //   Winograd  a product for each of a tile's 36 elements, input channel and filter, the latter in
 //             panels of two vectors; 36 elements of each tile and channel to transform on the way
 //             in and out, and of each filter
@@ -61,8 +63,8 @@ bool WinogradPays(const ConvShape& shape, SimdTarget target) {
   const double c = double(shape.group_c);
   const double vectors = round_up(shape.group_k, costs.lanes);
   const double panels = round_up(shape.group_k, 2 * costs.lanes);
-  const double direct =
-      costs.direct * double(shape.pixels()) * c * std::max(vectors, 1.5 * double(costs.lanes));
+  const double direct = costs.direct * DirectShare(shape) * double(shape.pixels()) * c *
+                        std::max(vectors, 1.5 * double(costs.lanes));
   const double of_tile = kInputNs * round_up(shape.group_c, costs.lanes) + kOutputNs * vectors +
                          costs.product * (c + kTileChannels) * panels;
   const double winograd = tiles(shape.h) * tiles(shape.w) * of_tile + kFilterNs * c * panels;

@@ -22,6 +22,7 @@
 #include "ops/conv/direct_plan.h"
 #include "ops/conv/epilogue.h"
 #include "ops/conv/few_rows.h"
+#include "ops/conv/inside.h"
 #include "ops/conv/pack.h"
 #include "ops/conv/packed_filter.h"
 #include "ops/strided.h"
@@ -457,15 +458,12 @@ void RunTasks(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, cons
   });
 }
 
-}  // namespace
-
 template <class T>
-void RunDirect(const ConvProblem<T>& whole) {
-  const auto& kernels = ConvKernelsFor<T>(ActiveTarget());
+void RunPart(const ConvProblem<T>& whole, const ConvKernels<T>& kernels) {
+  if (whole.batch > 0 && HasFewRows(whole, kernels)) return RunFewRows(whole, kernels);
   ConvProblem<T> some = whole;  // filters are packed for no images too
   some.batch = std::max<int64_t>(1, whole.batch);
   some.banks = std::max<int64_t>(1, whole.banks);
-  if (whole.batch > 0 && HasFewRows(whole, kernels)) return RunFewRows(whole, kernels);
   const ConvProblem<T> problem = Flattened(some);
   const DirectPlan plan = MakeDirectPlan(problem, kernels);
   PackedFilters<T> kept;
@@ -479,6 +477,14 @@ void RunDirect(const ConvProblem<T>& whole) {
   } else {
     RunTasks<T, PixelLanes<T>>(kernels, problem, plan, kept.get());
   }
+}
+
+}  // namespace
+
+template <class T>
+void RunDirect(const ConvProblem<T>& problem) {
+  const auto& kernels = ConvKernelsFor<T>(ActiveTarget());
+  for (const ConvProblem<T>& part : InsideParts<T>(problem, kernels)) RunPart(part, kernels);
 }
 
 template void RunDirect(const ConvProblem<float>&);

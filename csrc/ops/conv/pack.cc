@@ -212,12 +212,23 @@ Phases::Phases(const WindowAxis& axis, int64_t taps, int64_t n, bool per_tap_)
       count(per_tap ? taps : std::min(taps, stride / std::gcd(stride, dilation))),
       length(per_tap ? n : n + (taps - 1) * dilation / stride) {}
 
+namespace {
+
+// Whether a copy of its rows for each tap is fewer rows than all that the taps span, as where they
+// are dilated.
+bool RowsPerTap(const WindowAxis& h, int64_t taps, int64_t rows) {
+  const Phases phases(h, taps, rows, false);
+  return taps * rows < phases.count * phases.length;
+}
+
+}  // namespace
+
 PlaneStrip::PlaneStrip(const ConvShape& shape, const TermBlock& block, int64_t rows,
                        int64_t columns, bool spread, int64_t nr)
     : shape_(shape),
       block_(block),
       box_(shape, block),
-      h_(shape.h, box_.r.count, rows, false),
+      h_(shape.h, box_.r.count, rows, RowsPerTap(shape.h, box_.r.count, rows)),
       w_(shape.w, box_.s.count, columns, spread),
       // An odd number of vectors: planes a power of two apart would share sets of the caches.
       plane_(RoundUp(h_.count * h_.length * w_.count * w_.length, 16) | 16),
