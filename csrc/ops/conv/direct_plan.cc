@@ -78,6 +78,12 @@ class Planner {
   double EstimateNs(const DirectPlan& plan, int64_t threads) const;
   // Whether a piece of the filters serves one task only.
   bool UsedOnce(int64_t pieces) const { return pieces == 1 && problem_.banks == problem_.batch; }
+  // Rows of strips that tasks share are copied by each: results fill three quarters of L1.
+  int64_t FewPixelsOfTask() const {
+    const int64_t results = int64_t(Caches().l1) * 3 / 4 / size_;
+    if (plan_.in_place) return kFewPixels;
+    return std::clamp(results / std::max<int64_t>(1, shape_.group_k), kFewPixels, 3 * kFewPixels);
+  }
   bool FewPixels() const { return shape_.pixels() <= 8 * plan_.mr; }
   int64_t LongestStrip() const {
     return plan_.Most([&](const TermBlock& block) { return plan_.Strip(shape_, block); });
@@ -113,6 +119,7 @@ Planner<T>::Planner(const ConvProblem<T>& problem, const ConvKernels<T>& kernels
             1,
             false,
             false,
+            false,
             std::max(problem.flops() / kFlopsPerNs, double(size_) * double(problem.banks) *
                                                         double(shape_.terms()) *
                                                         double(shape_.filters()) / kBytesPerNs)} {}
@@ -134,7 +141,7 @@ DirectPlan Planner<T>::Make() {
   const bool large = shape_.terms() * shape_.group_k > l2_ / 4;
   const int64_t pixels = std::clamp<int64_t>(l2_ / 2 / std::max<int64_t>(1, per_pixel), kFewPixels,
                                              large                 ? kMostPixels
-                                             : plan_.channel_lanes ? kFewPixels
+                                             : plan_.channel_lanes ? FewPixelsOfTask()
                                                                    : kManyPixels);
   plan_.columns = Split(shape_.w.out, plan_.channel_lanes ? mr : nr, pixels);
   plan_.rows = Split(shape_.h.out, 1, std::max<int64_t>(1, pixels / plan_.columns.longest()));
@@ -149,6 +156,11 @@ DirectPlan Planner<T>::Make() {
 
   const bool used_once = UsedOnce(plan_.pieces());
   plan_.keep_filters = !used_once && plan_.filters.longest() <= kept_;
+  // Results in the order of memory: 1×1 from 16 to 96 channels at 112² takes 0.38 ms instead of
+  // 0.41, as long as L1 holds the filters.
+  plan_.tiles_first = plan_.channel_lanes && plan_.blocks.size() == 1 &&
+                      (plan_.keep_filters || problem_.forms != nullptr) &&
+                      plan_.filters.longest() * shape_.terms() <= int64_t(Caches().l1) / 2 / size_;
   plan_.fetch = plan_.in_place && plan_.pieces() > 1;
   // Filters for few pixels are read from L1, where packing has just left them.
   if (used_once && plan_.channel_lanes && !whole_taps_ && FewPixels()) {
