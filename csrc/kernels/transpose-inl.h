@@ -93,8 +93,8 @@ HWY_INLINE void TransposeBlocks(D d, const T* from, size_t from_stride, size_t r
 
 // to[c][r] = from[r][c]
 template <class T>
-void TransposeBlock(const T* from, size_t from_stride, size_t rows, size_t columns, T* to,
-                    size_t to_stride) {
+HWY_NOINLINE void TransposeBlock(const T* from, size_t from_stride, size_t rows, size_t columns,
+                                 T* to, size_t to_stride) {
   constexpr size_t kSide = 16 / sizeof(T);
   const hn::ScalableTag<T> d;
   if (rows < kSide || columns < kSide) {

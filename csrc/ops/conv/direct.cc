@@ -16,6 +16,7 @@
 //       filters     a block of NR or MR, packed as [term][NR or MR]
 //         tile      the kernel: MR × NR sums in registers, then bias, activation and store
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/kernels.h"
@@ -473,7 +474,9 @@ void RunTasks(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, cons
 
 template <class T>
 void RunPart(const ConvProblem<T>& whole, const ConvKernels<T>& kernels) {
-  if (whole.batch > 0 && HasFewRows(whole, kernels)) return RunFewRows(whole, kernels);
+  if constexpr (std::is_floating_point_v<T>) {
+    if (whole.batch > 0 && HasFewRows(whole, kernels)) return RunFewRows(whole, kernels);
+  }
   ConvProblem<T> some = whole;  // filters are packed for no images too
   some.batch = std::max<int64_t>(1, whole.batch);
   some.banks = std::max<int64_t>(1, whole.banks);
@@ -497,7 +500,11 @@ void RunPart(const ConvProblem<T>& whole, const ConvKernels<T>& kernels) {
 template <class T>
 void RunDirect(const ConvProblem<T>& problem) {
   const auto& kernels = ConvKernelsFor<T>(ActiveTarget());
-  for (const ConvProblem<T>& part : InsideParts<T>(problem, kernels)) RunPart(part, kernels);
+  if constexpr (std::is_floating_point_v<T>) {
+    for (const ConvProblem<T>& part : InsideParts<T>(problem, kernels)) RunPart(part, kernels);
+  } else {
+    RunPart(problem, kernels);
+  }
 }
 
 template void RunDirect(const ConvProblem<float>&);

@@ -178,8 +178,6 @@ void RunFewRows(const ConvProblem<T>& problem, const ConvKernels<T>& kernels) {
   template void RunFewRows(const ConvProblem<T>&, const ConvKernels<T>&);
 LANEWISE_INSTANTIATE(float)
 LANEWISE_INSTANTIATE(double)
-LANEWISE_INSTANTIATE(int32_t)
-LANEWISE_INSTANTIATE(int64_t)
 #undef LANEWISE_INSTANTIATE
 
 }  // namespace lanewise

@@ -9,7 +9,7 @@ namespace lanewise {
 
 // Whether so few outputs share a bank of filters that packing these, which are not packed yet,
 // would take longer than it saves, and whether they can be read where they are: [term][k], k
-// contiguous.
+// contiguous. Floating-point types only.
 template <class T>
 bool HasFewRows(const ConvProblem<T>& problem, const ConvKernels<T>& kernels);
 

@@ -1,7 +1,6 @@
 #include "ops/conv/inside.h"
 
 #include <algorithm>
-#include <type_traits>
 
 #include "ops/conv/pack.h"
 #include "ops/strided.h"
@@ -53,21 +52,23 @@ struct Parts {
   std::vector<AxisPart> h, w;
   double share = 1;
 
-  explicit Parts(const ConvShape& shape) {
-    const bool few = shape.pixels() <= 2 * kPixelsPerTap;
-    if (few || (!ReachesOut(shape.h) && !ReachesOut(shape.w))) return;
-    h = PartsOf(shape.h);
-    w = PartsOf(shape.w);
-    double cost = 0;
-    for (const AxisPart& rows : h) {
-      for (const AxisPart& columns : w) {
-        cost += Cost(rows.count * columns.count, rows.taps * columns.taps);
-      }
-    }
-    share = std::min(1.0, cost / Cost(shape.pixels(), shape.taps()));
-  }
+  explicit Parts(const ConvShape& shape);
   bool pay() const { return share < kWorthwhile; }
 };
+
+Parts::Parts(const ConvShape& shape) {
+  const bool few = shape.pixels() <= 2 * kPixelsPerTap;
+  if (few || (!ReachesOut(shape.h) && !ReachesOut(shape.w))) return;
+  h = PartsOf(shape.h);
+  w = PartsOf(shape.w);
+  double cost = 0;
+  for (const AxisPart& rows : h) {
+    for (const AxisPart& columns : w) {
+      cost += Cost(rows.count * columns.count, rows.taps * columns.taps);
+    }
+  }
+  share = std::min(1.0, cost / Cost(shape.pixels(), shape.taps()));
+}
 
 // The axis of a part, which has no padding; `first` is its input 0 in the image. Without a tap
 // inside it is one tap outside.
@@ -169,10 +170,7 @@ template <class T>
 InsideParts<T>::InsideParts(const ConvProblem<T>& problem, const ConvKernels<T>& kernels)
     : parts_{problem} {
   const Parts parts(problem.shape);
-  if (!parts.pay() || !problem.rows.constant() ||
-      (std::is_floating_point_v<T> && !AreFinite(problem, kernels))) {
-    return;
-  }
+  if (!parts.pay() || !problem.rows.constant() || !AreFinite(problem, kernels)) return;
   ConvProblem<T> whole = problem;
   if (problem.forms == nullptr && problem.filter.native() && FiltersArePlanes(problem)) {
     const ConvShape& shape = problem.shape;
@@ -187,6 +185,7 @@ InsideParts<T>::InsideParts(const ConvProblem<T>& problem, const ConvKernels<T>&
                             1};
   }
   parts_.clear();
+  parts_.reserve(parts.h.size() * parts.w.size());
   for (const AxisPart& rows : parts.h) {
     for (const AxisPart& columns : parts.w) parts_.push_back(Cut(whole, rows, columns));
   }
@@ -195,8 +194,6 @@ InsideParts<T>::InsideParts(const ConvProblem<T>& problem, const ConvKernels<T>&
 #define LANEWISE_INSTANTIATE(T) template class InsideParts<T>;
 LANEWISE_INSTANTIATE(float)
 LANEWISE_INSTANTIATE(double)
-LANEWISE_INSTANTIATE(int32_t)
-LANEWISE_INSTANTIATE(int64_t)
 #undef LANEWISE_INSTANTIATE
 
 }  // namespace lanewise

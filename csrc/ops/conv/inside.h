@@ -17,6 +17,7 @@ double DirectShare(const ConvShape& shape);
 
 // Convolutions that together give the problem's results: itself, or its rectangles. An output's sum
 // is the same without its zeros, unless a filter has an element whose product with zero is NaN.
+// Floating-point types only.
 template <class T>
 class InsideParts {
  public:
