@@ -218,6 +218,8 @@ WAYS = {
         (3, 3),
         {"dilation": 5, "padding": ((17, 9), (8, 14))},
     ),
+    "pixels in the padding": (19, 9, (9, 11), (1, 1), {"padding": 3}),
+    "pixels in the padding, many filters": (19, 40, (9, 11), (1, 1), {"padding": 3}),
     "one pixel": (40, 33, (3, 3), (3, 3), {}),
     "few pixels, strided": (40, 90, (7, 7), (3, 3), {"stride": 3, "padding": 1}),
     "few pixels": (40, 70, (7, 7), (3, 3), {"padding": 1}),

@@ -70,31 +70,35 @@ Parts::Parts(const ConvShape& shape) {
   share = std::min(1.0, cost / Cost(shape.pixels(), shape.taps()));
 }
 
-// The axis of a part, which has no padding; `first` is its input 0 in the image. Without a tap
-// inside it is one tap outside.
-WindowAxis Cut(const WindowAxis& axis, const AxisPart& part, int64_t* first) {
-  *first = 0;
-  if (part.taps == 0) {
-    return {1, 1, axis.stride, 1, part.count * axis.stride, 0, part.count};
-  }
-  *first = axis.Input(part.out, part.tap);
+// The axis of a part, which has no padding.
+WindowAxis Cut(const WindowAxis& axis, const AxisPart& part) {
   const int64_t in = (part.count - 1) * axis.stride + (part.taps - 1) * axis.dilation + 1;
   return {in, part.taps, axis.stride, axis.dilation, 0, 0, part.count};
+}
+
+// The axis of a part with no tap inside: one tap, before an image of one pixel.
+WindowAxis Outside(const WindowAxis& axis, const AxisPart& part) {
+  return {1, 1, axis.stride, 1, part.count * axis.stride, 0, part.count};
 }
 
 template <class T>
 ConvProblem<T> Cut(const ConvProblem<T>& problem, const AxisPart& rows, const AxisPart& columns) {
   ConvProblem<T> part = problem;
-  int64_t ih = 0, iw = 0;
-  part.shape.h = Cut(problem.shape.h, rows, &ih);
-  part.shape.w = Cut(problem.shape.w, columns, &iw);
+  const WindowAxis &h = problem.shape.h, &w = problem.shape.w;
+  if (rows.taps > 0 && columns.taps > 0) {
+    part.shape.h = Cut(h, rows);
+    part.shape.w = Cut(w, columns);
+    part.x = problem.x + (h.Input(rows.out, rows.tap) * problem.x_strides.h +
+                          w.Input(columns.out, columns.tap) * problem.x_strides.w);
+    part.filter = problem.filter +
+                  (rows.tap * problem.filter_strides.r + columns.tap * problem.filter_strides.s);
+  } else {
+    part.shape.h = Outside(h, rows);
+    part.shape.w = Outside(w, columns);
+  }
   part.rows = Border(PadMode::kConstant, part.shape.h.in);
   part.columns = Border(PadMode::kConstant, part.shape.w.in);
-  const ImageStrides &x = problem.x_strides, &out = problem.out_strides;
-  const FilterStrides& filter = problem.filter_strides;
-  part.x = problem.x + (ih * x.h + iw * x.w);
-  part.filter = problem.filter + (std::min(rows.tap, problem.shape.h.window - 1) * filter.r +
-                                  std::min(columns.tap, problem.shape.w.window - 1) * filter.s);
+  const ImageStrides& out = problem.out_strides;
   part.out = problem.out + (rows.out * out.h + columns.out * out.w);
   return part;
 }
