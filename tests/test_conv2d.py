@@ -178,6 +178,20 @@ def test_nan_and_infinity_reach_exactly_their_windows(rng):
         )
 
 
+def test_infinity_in_a_filter_makes_nan_of_padding(simd, rng):
+    options = {"dilation": 6, "padding": 6}
+    x = np.abs(integers(rng, (2, 13, 14, 20), np.float32)) + 1
+    w = np.abs(integers(rng, (3, 3, 20, 40), np.float32)) + 1
+    w[0, 1, 3, 7] = np.inf
+    y = same_everywhere(x, w, **options)
+    assert np.isnan(y[:, :6, :, 7]).all()
+    assert np.isposinf(y[:, 6:, :, 7]).all()
+    w[0, 1, 3, 7] = 1
+    finite = same_everywhere(x, w, **options)
+    others = np.arange(40) != 7
+    np.testing.assert_array_equal(y[..., others], finite[..., others])
+
+
 # What decides how an image is read: channels, filters, image, window, and options.
 WAYS = {
     "windows of few channels": (3, 40, (13, 37), (5, 4), {"padding": ((1, 3), (3, 2))}),
@@ -192,7 +206,22 @@ WAYS = {
     "strides of four, dilated": (5, 20, (20, 90), (3, 3), {"stride": 4, "dilation": 3}),
     "dilated": (20, 60, (23, 19), (3, 3), {"dilation": (2, 6), "padding": "same"}),
     "dilated, few channels": (4, 9, (23, 35), (3, 3), {"dilation": 5, "padding": 4}),
+    "taps in the padding": (20, 40, (13, 14), (3, 3), {"dilation": 6, "padding": 6}),
+    "taps in the padding, strided": (
+        *(20, 40, (19, 14), (5, 3)),
+        {"dilation": (5, 6), "padding": ((9, 12), (11, 3)), "stride": (2, 3)},
+    ),
+    "windows in the padding": (
+        9,
+        40,
+        (4, 5),
+        (3, 3),
+        {"dilation": 5, "padding": ((17, 9), (8, 14))},
+    ),
+    "pixels in the padding": (19, 9, (9, 11), (1, 1), {"padding": 3}),
+    "pixels in the padding, many filters": (19, 40, (9, 11), (1, 1), {"padding": 3}),
     "one pixel": (40, 33, (3, 3), (3, 3), {}),
+    "few pixels, strided": (40, 90, (7, 7), (3, 3), {"stride": 3, "padding": 1}),
     "few pixels": (40, 70, (7, 7), (3, 3), {"padding": 1}),
     "few pixels of many channels": (800, 70, (7, 7), (1, 1), {}),
     "every pixel, far planes": (37, 90, (29, 23), (1, 1), {}),
@@ -327,6 +356,12 @@ LAYERS = [
     ((3, 17, 16, 3), (5, 5, 3, 40), {"stride": 2, "padding": "same"}),
     ((3, 12, 13, 24), (3, 3, 1, 24), {"groups": 24, "padding": 1}),
     ((3, 12, 13, 24), (3, 3, 6, 8), {"groups": 4}),
+    ((3, 14, 15, 21), (3, 3, 21, 3), {"stride": (1, 2), "padding": 2, "pad_mode": "reflect"}),
+    ((3, 9, 10, 70), (1, 1, 70, 2), {}),
+    ((3, 14, 15, 20), (3, 3, 20, 5), {"padding": 3, "dilation": 3}),
+    ((3, 1, 2, 70), (1, 2, 70, 75), {}),
+    ((2, 3, 3, 20), (3, 3, 20, 33), {}),
+    ((4, 2, 1, 70), (3, 3, 35, 80), {"groups": 2, "padding": 1}),
 ]
 
 

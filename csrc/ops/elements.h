@@ -75,6 +75,8 @@ class Source {
         size_(ItemSize(view.dtype)),
         read_(detail::ReadOf<C>(view.dtype)),
         pair_kernels_(detail::PairsOf<C>(view.dtype)) {}
+  explicit Source(const C* data)
+      : data_(reinterpret_cast<const std::byte*>(data)), size_(sizeof(C)) {}
 
   // Whether memory holds C itself.
   bool native() const { return read_ == nullptr; }

@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "kernels/kernels.h"
+#include "ops/conv/inside.h"
 #include "ops/conv/winograd_cost.h"
 #include "runtime/error.h"
 #include "runtime/target.h"
@@ -28,7 +29,7 @@ std::atomic<int> process_algorithm{-1};  // -1: as the environment says
 //
 //   direct    a product of a tap for each output, input channel and filter, the filters in whole
 //             vectors, of which one alone does not keep the multipliers busy; each tap of a filter
-//             to pack
+//             to pack; no products of the padding, where they are left out
 //   Winograd  a product for each of a tile's elements, input channel and filter, the latter in
 //             panels of two vectors; the elements of each tile and channel to transform on the way
 //             in and out, and of each filter
@@ -60,7 +61,8 @@ double RoundedUp(int64_t n, int64_t unit) { return double((n + unit - 1) / unit 
 double DirectNs(const ConvShape& shape, const Costs& costs) {
   const double lanes = double(costs.lanes), vectors = RoundedUp(shape.group_k, costs.lanes);
   const double terms = double(shape.h.window * shape.w.window) * double(shape.group_c);
-  return terms * (costs.direct * double(shape.pixels()) * std::max(vectors, 1.5 * lanes) +
+  return terms * (costs.direct * DirectShare(shape) * double(shape.pixels()) *
+                      std::max(vectors, 1.5 * lanes) +
                   kPackedTapNs * vectors);
 }
 

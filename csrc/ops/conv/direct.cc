@@ -22,6 +22,8 @@
 #include "kernels/kernels.h"
 #include "ops/conv/direct_plan.h"
 #include "ops/conv/epilogue.h"
+#include "ops/conv/few_rows.h"
+#include "ops/conv/inside.h"
 #include "ops/conv/pack.h"
 #include "ops/conv/packed_filter.h"
 #include "ops/strided.h"
@@ -37,6 +39,12 @@ struct Place {
   Region region;
   int64_t k_begin, k_end;  // filters of the group
   Source<T> x;             // channel 0 of the group
+};
+
+// What a thread's scratch holds from its last task on.
+struct alignas(64) Held {
+  int64_t filters = -1;           // the piece that is packed
+  int64_t rows = 0, columns = 0;  // of the region for whose strip there are pointers
 };
 
 // Lanes = output channels. The outputs of a region, in the order of their rows, are the kernel's
@@ -61,8 +69,9 @@ class ChannelLanes {
     return CeilDiv(plan.rows.longest() * plan.columns.longest(), plan.mr);
   }
 
-  void Start(const Place<T>& place) {
+  void Start(const Place<T>& place, Held& held) {
     place_ = &place;
+    held_ = &held;
     outputs_ = place.region.rows * place.region.columns;
     tile_ = CeilDiv(outputs_, CeilDiv(outputs_, plan_.mr));
   }
@@ -161,6 +170,10 @@ class ChannelLanes {
     const Region& region = place_->region;
     const PixelStrip strip(problem_.shape, block, region.rows, region.columns);
     strip.Fill(kernels_, problem_, place_->x, region, strip_);
+    const bool kept = held_->rows == region.rows && held_->columns == region.columns;
+    if (kept && plan_.blocks.size() == 1) return;
+    held_->rows = region.rows;
+    held_->columns = region.columns;
     const int64_t step = strip.step();
     const T** pointer = pointers_;
     for (int64_t tap = block.tap_begin; tap < block.tap_end; tap += plan_.segment_taps) {
@@ -175,6 +188,7 @@ class ChannelLanes {
   const ConvProblem<T>& problem_;
   const DirectPlan& plan_;
   const Place<T>* place_ = nullptr;
+  Held* held_ = nullptr;
   int64_t outputs_ = 0, tile_ = 1;  // of the region, and of a tile
   const TermBlock* block_ = nullptr;
   const T** pointers_;  // [segment][output]
@@ -203,7 +217,7 @@ class PixelLanes {
     return CeilDiv(rows * Pitch(problem, plan, rows, columns), plan.nr);
   }
 
-  void Start(const Place<T>& place) {
+  void Start(const Place<T>& place, Held&) {
     place_ = &place;
     const Region& region = place.region;
     pitch_ = Pitch(problem_, plan_, region.rows, region.columns);
@@ -324,11 +338,6 @@ class PixelLanes {
   const T* x_ = nullptr;  // output 0 under tap 0
 };
 
-// The piece of the filters that a thread's scratch holds, packed.
-struct alignas(64) Held {
-  int64_t piece = -1;
-};
-
 // One task, in one thread's scratch.
 template <class T, class Lanes>
 class Task {
@@ -364,9 +373,9 @@ class Task {
         plan_.filters.begin(f),
         plan_.filters.end(f),
         problem_.x + (image * problem_.x_strides.n + group * shape.group_c * problem_.x_strides.c)};
-    const bool pack = kept_ == nullptr && (!plan_.keep_filters || held.piece != filters);
-    held.piece = filters;
-    lanes_.Start(place);
+    const bool pack = kept_ == nullptr && (!plan_.keep_filters || held.filters != filters);
+    held.filters = filters;
+    lanes_.Start(place, held);
     // Of the piece, among all filters.
     const int64_t kept_offset =
         ((problem_.bank(image) * shape.groups + group) * RoundUp(shape.group_k, plan_.width) +
@@ -377,15 +386,19 @@ class Task {
       const TermBlock& block = plan_.blocks[b];
       const bool last = b + 1 == plan_.blocks.size();
       lanes_.Prepare(block);
-      for (int64_t k = place.k_begin; k < place.k_end; k += plan_.width) {
-        const int64_t piece_offset = (k - place.k_begin) * shape.terms() + first_term * plan_.width;
-        T* const packed = packed_ + (plan_.keep_filters ? piece_offset : 0);
-        if (pack) {
-          PackFilterBlock(kernels_, problem_, problem_.bank(image), group, k, plan_.width, block,
-                          packed);
+      const int64_t tiles = lanes_.tiles(), step = plan_.tiles_first ? 1 : tiles;
+      for (int64_t tile = 0; tile < tiles; tile += step) {
+        for (int64_t k = place.k_begin; k < place.k_end; k += plan_.width) {
+          const int64_t piece_offset =
+              (k - place.k_begin) * shape.terms() + first_term * plan_.width;
+          T* const packed = packed_ + (plan_.keep_filters ? piece_offset : 0);
+          if (pack && tile == 0) {
+            PackFilterBlock(kernels_, problem_, problem_.bank(image), group, k, plan_.width, block,
+                            packed);
+          }
+          RunTiles(place, k, kept_ == nullptr ? packed : kept_ + kept_offset + piece_offset, tile,
+                   tile + step, b == 0, last);
         }
-        RunTiles(place, k, std::min(plan_.width, place.k_end - k),
-                 kept_ == nullptr ? packed : kept_ + kept_offset + piece_offset, b == 0, last);
       }
       first_term += block.terms();
     }
@@ -404,15 +417,17 @@ class Task {
     return plan.width * plan.Most([](const TermBlock& block) { return block.terms(); });
   }
 
-  void RunTiles(const Place<T>& place, int64_t k, int64_t count, const T* filters, bool first,
-                bool last) {
+  // Tiles [begin, end) of the task for a block of filters.
+  void RunTiles(const Place<T>& place, int64_t k, const T* filters, int64_t begin, int64_t end,
+                bool first, bool last) {
+    const int64_t count = std::min(plan_.width, place.k_end - k);
     const ImageStrides& strides = problem_.out_strides;
     const int64_t channel = place.group * problem_.shape.group_k + k;
     const Sink<T> out = problem_.out + (place.image * strides.n + channel * strides.c +
                                         place.region.oh * strides.h + place.region.ow * strides.w);
     const T* bias = problem_.bias + place.image * problem_.bias_stride + channel;
     const int64_t tiles = lanes_.tiles();
-    for (int64_t i = 0; i < tiles; ++i) {
+    for (int64_t i = begin; i < end; ++i) {
       T* sums = sums_;
       if (!(first && last)) {
         sums += ((k - place.k_begin) / plan_.width * tiles + i) * plan_.mr * plan_.nr;
@@ -458,7 +473,10 @@ void RunTasks(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, cons
 }
 
 template <class T>
-void Run(const ConvKernels<T>& kernels, const ConvProblem<T>& whole) {
+void RunPart(const ConvKernels<T>& kernels, const ConvProblem<T>& whole) {
+  if constexpr (std::is_floating_point_v<T>) {
+    if (whole.batch > 0 && HasFewRows(whole, kernels)) return RunFewRows(whole, kernels);
+  }
   ConvProblem<T> some = whole;  // filters are packed for no images too
   some.batch = std::max<int64_t>(1, whole.batch);
   some.banks = std::max<int64_t>(1, whole.banks);
@@ -483,9 +501,14 @@ template <class T>
 void RunDirect(const ConvProblem<T>& problem) {
   const SimdTarget target = ActiveTarget();
   if constexpr (std::is_same_v<T, int32_t>) {
-    if (IsPairable(problem)) return Run(ConvPairKernelsFor(target), Paired(problem));
+    if (IsPairable(problem)) return RunPart(ConvPairKernelsFor(target), Paired(problem));
   }
-  Run(ConvKernelsFor<T>(target), problem);
+  const auto& kernels = ConvKernelsFor<T>(target);
+  if constexpr (std::is_floating_point_v<T>) {
+    for (const ConvProblem<T>& part : InsideParts<T>(problem, kernels)) RunPart(kernels, part);
+  } else {
+    RunPart(kernels, problem);
+  }
 }
 
 template void RunDirect(const ConvProblem<float>&);

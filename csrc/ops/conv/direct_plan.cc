@@ -35,11 +35,12 @@ bool RowsAreRuns(const ConvProblem<T>& problem) {
 // With lanes = output channels, groups of few of these would leave most lanes of a vector idle:
 // 3×3 with 128 channels at 56² in 32 groups takes 2.0 ms with lanes = pixels instead of 3.3. But
 // pixels leave idle what an image of 7² does not fill, and then storing across is the lesser cost.
+// Half a panel of mr < 8 rows is fewer sums than two multipliers of latency 4 work on.
 template <class T>
 bool ChannelLanes(const ConvProblem<T>& problem, int64_t mr, int64_t nr) {
   const ConvShape& shape = problem.shape;
   const bool few_pixels = shape.pixels() <= 8 * mr && shape.terms() >= 4 * nr;
-  return shape.group_k > nr / 4 && (problem.out_strides.c == 1 || few_pixels);
+  return shape.group_k > nr / (mr < 8 ? 2 : 4) && (problem.out_strides.c == 1 || few_pixels);
 }
 
 template <class T>
@@ -77,6 +78,12 @@ class Planner {
   double EstimateNs(const DirectPlan& plan, int64_t threads) const;
   // Whether a piece of the filters serves one task only.
   bool UsedOnce(int64_t pieces) const { return pieces == 1 && problem_.banks == problem_.batch; }
+  // Rows of strips that tasks share are copied by each: results fill three quarters of L1.
+  int64_t FewPixelsOfTask() const {
+    const int64_t results = int64_t(Caches().l1) * 3 / 4 / size_;
+    if (plan_.in_place) return kFewPixels;
+    return std::clamp(results / std::max<int64_t>(1, shape_.group_k), kFewPixels, 3 * kFewPixels);
+  }
   bool FewPixels() const { return shape_.pixels() <= 8 * plan_.mr; }
   int64_t LongestStrip() const {
     return plan_.Most([&](const TermBlock& block) { return plan_.Strip(shape_, block); });
@@ -112,7 +119,10 @@ Planner<T>::Planner(const ConvProblem<T>& problem, const ConvKernels<T>& kernels
             1,
             false,
             false,
-            problem.flops() / kFlopsPerNs} {}
+            false,
+            std::max(problem.flops() / kFlopsPerNs, double(size_) * double(problem.banks) *
+                                                        double(shape_.terms()) *
+                                                        double(shape_.filters()) / kBytesPerNs)} {}
 
 template <class T>
 DirectPlan Planner<T>::Make() {
@@ -131,7 +141,7 @@ DirectPlan Planner<T>::Make() {
   const bool large = shape_.terms() * shape_.group_k > l2_ / 4;
   const int64_t pixels = std::clamp<int64_t>(l2_ / 2 / std::max<int64_t>(1, per_pixel), kFewPixels,
                                              large                 ? kMostPixels
-                                             : plan_.channel_lanes ? kFewPixels
+                                             : plan_.channel_lanes ? FewPixelsOfTask()
                                                                    : kManyPixels);
   plan_.columns = Split(shape_.w.out, plan_.channel_lanes ? mr : nr, pixels);
   plan_.rows = Split(shape_.h.out, 1, std::max<int64_t>(1, pixels / plan_.columns.longest()));
@@ -146,6 +156,11 @@ DirectPlan Planner<T>::Make() {
 
   const bool used_once = UsedOnce(plan_.pieces());
   plan_.keep_filters = !used_once && plan_.filters.longest() <= kept_;
+  // Results in the order of memory: 1×1 from 16 to 96 channels at 112² takes 0.38 ms instead of
+  // 0.41, as long as L1 holds the filters.
+  plan_.tiles_first = plan_.channel_lanes && plan_.blocks.size() == 1 &&
+                      (plan_.keep_filters || problem_.forms != nullptr) &&
+                      plan_.filters.longest() * shape_.terms() <= int64_t(Caches().l1) / 2 / size_;
   plan_.fetch = plan_.in_place && plan_.pieces() > 1;
   // Filters for few pixels are read from L1, where packing has just left them.
   if (used_once && plan_.channel_lanes && !whole_taps_ && FewPixels()) {

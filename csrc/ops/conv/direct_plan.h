@@ -29,6 +29,7 @@ struct DirectPlan {
   std::vector<TermBlock> blocks;
   int64_t segment_taps;  // taps that a pointer to pixels serves
   bool keep_filters;     // a thread keeps a piece of the filters, packed, for its next task
+  bool tiles_first;      // a tile takes all filters of the piece before the next tile begins
   bool fetch;            // x comes from beyond L2
   double total_ns;
 

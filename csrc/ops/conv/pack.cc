@@ -337,12 +337,23 @@ Phases::Phases(const WindowAxis& axis, int64_t taps, int64_t n, bool per_tap_)
       count(per_tap ? taps : std::min(taps, stride / std::gcd(stride, dilation))),
       length(per_tap ? n : n + (taps - 1) * dilation / stride) {}
 
+namespace {
+
+// Whether a copy of its rows for each tap is fewer rows than all that the taps span, as where they
+// are dilated.
+bool RowsPerTap(const WindowAxis& h, int64_t taps, int64_t rows) {
+  const Phases phases(h, taps, rows, false);
+  return taps * rows < phases.count * phases.length;
+}
+
+}  // namespace
+
 PlaneStrip::PlaneStrip(const ConvShape& shape, const TermBlock& block, int64_t rows,
                        int64_t columns, bool spread, int64_t nr)
     : shape_(shape),
       block_(block),
       box_(shape, block),
-      h_(shape.h, box_.r.count, rows, false),
+      h_(shape.h, box_.r.count, rows, RowsPerTap(shape.h, box_.r.count, rows)),
       w_(shape.w, box_.s.count, columns, spread),
       // An odd number of vectors: planes a power of two apart would share sets of the caches.
       plane_(RoundUp(h_.count * h_.length * w_.count * w_.length, 16) | 16),
@@ -406,9 +417,52 @@ void PlaneStrip::FillRow(const ConvKernels<T>& kernels, const ConvProblem<T>& pr
 }
 
 template <class T>
+void PlaneStrip::FillFromPixels(const ConvKernels<T>& kernels, const ConvProblem<T>& problem,
+                                const T* x, const Region& region, T* to) const {
+  const ImageStrides& strides = problem.x_strides;
+  const int64_t first_row = shape_.h.Input(region.oh, box_.r.begin);
+  const int64_t first = shape_.w.Input(region.ow, box_.s.begin);
+  const int64_t depth = block_.depth(), stride = shape_.w.stride;
+  const auto put = [&](const T* pixel, T* at) {  // null: zeros
+    for (int64_t c = 0; c < depth; ++c) at[c * plane_] = pixel == nullptr ? T(0) : pixel[c];
+  };
+  for (int64_t q = 0; q < w_.count; ++q) {
+    const int64_t start = first + w_.Input(q, 0);
+    const Interior inside(start, stride, w_.length, shape_.w.in);
+    for (int64_t p = 0; p < h_.count; ++p) {
+      for (int64_t j = 0; j < h_.length; ++j, to += w_.length) {
+        const int64_t ih = problem.rows(first_row + h_.Input(p, j));
+        if (ih == Border::kNone) {
+          for (int64_t c = 0; c < depth; ++c) std::fill_n(to + c * plane_, w_.length, T(0));
+          continue;
+        }
+        const T* const row = x + (ih * strides.h + block_.c_begin);
+        const auto put_border = [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) {
+            const int64_t iw = problem.columns(start + i * stride);
+            put(iw == Border::kNone ? nullptr : row + iw * strides.w, to + i);
+          }
+        };
+        put_border(0, inside.begin);
+        kernels.transpose(row + (start + inside.begin * stride) * strides.w, stride * strides.w,
+                          inside.end - inside.begin, depth, to + inside.begin, plane_);
+        put_border(inside.end, w_.length);
+      }
+    }
+  }
+  const int64_t used = w_.count * h_.count * h_.length * w_.length;
+  to -= used;
+  for (int64_t c = 0; c < depth; ++c, to += plane_) std::fill(to + used, to + plane_, T(0));
+  std::fill_n(to, nr_, T(0));
+}
+
+template <class T>
 void PlaneStrip::Fill(const ConvKernels<T>& kernels, const ConvProblem<T>& problem,
                       const Source<T>& x, const Region& region, T* to) const {
   const ImageStrides& strides = problem.x_strides;
+  if (x.native() && strides.c == 1 && strides.w > 0 && block_.depth() > 1) {
+    return FillFromPixels(kernels, problem, x.InPlace(), region, to);
+  }
   const WindowAxis &h = shape_.h, &w = shape_.w;
   const int64_t first_row = h.Input(region.oh, box_.r.begin);
   const int64_t first = w.Input(region.ow, box_.s.begin);

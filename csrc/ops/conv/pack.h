@@ -171,6 +171,11 @@ class PlaneStrip {
   void FillEdges(const ConvProblem<T>& problem, const Source<T>& row,
                  const std::vector<Column>& columns, T* to) const;
 
+  // Fill for pixels whose channels are neighbours: transposes rows of pixels.
+  template <class T>
+  void FillFromPixels(const ConvKernels<T>& kernels, const ConvProblem<T>& problem, const T* x,
+                      const Region& region, T* to) const;
+
   const ConvShape& shape_;
   TermBlock block_;
   TapBox box_;
