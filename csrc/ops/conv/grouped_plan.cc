@@ -108,13 +108,18 @@ void Planner<T>::CutWindow() {
 }
 
 // Two threads seldom write the same cache line where each has planes of its own, or rows of
-// neighbouring channels.
+// neighbouring channels. Those are cut first, if they can be shared out evenly; else, as for 14
+// rows in pairs, units come first: two threads take 40 µs instead of 45 for 7×7 taps, 384 channels
+// at 14², and 112 instead of 132 for 3×3, 512 channels in 32 groups.
 template <class T>
 void Planner<T>::CutRowsAndUnits() {
   const ConvShape& shape = shape_;
   const WindowAxis& h = shape.h;
-  const bool in_place = plan_.in_place(), units_first = plan_.to_planes;
+  const bool in_place = plan_.in_place();
   const int64_t threads = ThreadsFor(plan_.total_ns);
+  // The rows of the thread that has most.
+  const int64_t share = CeilDiv(CeilDiv(h.out, plan_.strip_rows), threads) * plan_.strip_rows;
+  const bool units_first = plan_.to_planes || 8 * share * threads > 9 * h.out;
   const int64_t wanted =
       threads == 1 ? 1 : CeilDiv((plan_.to_planes ? 4 : 2) * threads, problem_.batch);
   const auto cut = [&](int64_t done, int64_t at_most) {
@@ -128,7 +133,7 @@ void Planner<T>::CutRowsAndUnits() {
   plan_.overlapping = !broadcast && partial ? 1 : 0;
   const int64_t sets = units_.count() / plan_.unit_set - plan_.overlapping;
   const int64_t most_sets = in_place ? sets : std::max<int64_t>(1, l2_ / 2 / plan_.ring());
-  const int64_t most_unit_pieces = units_first ? sets : sets * plan_.unit_set / 4;
+  const int64_t most_unit_pieces = plan_.to_planes ? sets : sets * plan_.unit_set / 4;
   // The rows above and below a task's are laid out for it as well.
   const int64_t halo = std::max<int64_t>(0, h.window - h.stride) * h.dilation;
   const int64_t least_rows =
