@@ -7,15 +7,19 @@
 //              reads x where it is, and so do groups of as many channels as a vector has lanes.
 //              Outputs at the border are computed one column at a time, with the taps that lie
 //              inside the image.
+//   planes     Depthwise with few taps, where pixels are neighbours (NCHW), has pixels in its lanes
+//              (grouped_planes.h).
 //
-// Both run the chain of multiply-adds of the direct convolution, in the order (r, s, c), and so
+// All run the chain of multiply-adds of the direct convolution, in the order (r, s, c), and so
 // give the same bits in both layouts. Rows and taps in the padding are left out where all taps are
 // finite, as adding 0·tap then changes nothing.
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/kernels.h"
 #include "ops/conv/grouped_filters.h"
 #include "ops/conv/grouped_plan.h"
+#include "ops/conv/grouped_planes.h"
 #include "ops/conv/grouped_strips.h"
 #include "ops/conv/pack.h"
 #include "ops/strided.h"
@@ -335,6 +339,9 @@ void RunGrouped(const ConvProblem<T>& problem) {
   if (wide && access != GroupedAccess::kBroadcast) return RunDirect(problem);
   const ChannelUnits<T> units(problem.shape, lanes, access);
   const FilterVectors<T> filters(problem, kernels, units);
+  if constexpr (std::is_floating_point_v<T>) {
+    if (PlanesPay(problem, lanes)) return RunPlanes(problem, kernels, units, filters);
+  }
   if (!filters.finite && wide) return RunDirect(problem);
   if (!filters.finite && access == GroupedAccess::kInPlace) access = GroupedAccess::kStrips;
   const GroupedPlan plan = MakeGroupedPlan(problem, kernels, access, units);

@@ -11,14 +11,6 @@ namespace {
 constexpr double kFlopsPerNs = 60, kBytesPerNs = 12;
 
 template <class T>
-double EstimateNs(const ConvProblem<T>& problem) {
-  const ConvShape& shape = problem.shape;
-  const double elements = double(shape.h.in) * double(shape.w.in) * double(shape.channels()) +
-                          double(shape.pixels()) * double(shape.filters());
-  return problem.flops() / kFlopsPerNs + double(problem.batch) * elements * sizeof(T) / kBytesPerNs;
-}
-
-template <class T>
 class Planner {
  public:
   Planner(const ConvProblem<T>& problem, const ConvKernels<T>& kernels, GroupedAccess access,
@@ -72,7 +64,7 @@ Planner<T>::Planner(const ConvProblem<T>& problem, const ConvKernels<T>& kernels
             access == GroupedAccess::kBroadcast ? units.per_block() : 1,
             0,
             Split(units.count(), 1, units.count()),
-            EstimateNs(problem)} {}
+            GroupedNs(problem)} {}
 
 template <class T>
 GroupedPlan Planner<T>::Make() {
@@ -168,6 +160,14 @@ std::vector<size_t> Planner<T>::Offsets() const {
 }  // namespace
 
 template <class T>
+double GroupedNs(const ConvProblem<T>& problem) {
+  const ConvShape& shape = problem.shape;
+  const double elements = double(shape.h.in) * double(shape.w.in) * double(shape.channels()) +
+                          double(shape.pixels()) * double(shape.filters());
+  return problem.flops() / kFlopsPerNs + double(problem.batch) * elements * sizeof(T) / kBytesPerNs;
+}
+
+template <class T>
 GroupedAccess GroupedAccessOf(const ConvProblem<T>& problem, int64_t lanes) {
   const ConvShape& shape = problem.shape;
   const bool inner = problem.x.native() && problem.rows.constant() && problem.columns.constant();
@@ -211,6 +211,7 @@ GroupedPlan MakeGroupedPlan(const ConvProblem<T>& problem, const ConvKernels<T>&
 }
 
 #define LANEWISE_INSTANTIATE(T)                                                      \
+  template double GroupedNs(const ConvProblem<T>&);                                  \
   template class ChannelUnits<T>;                                                    \
   template GroupedAccess GroupedAccessOf(const ConvProblem<T>&, int64_t);            \
   template GroupedPlan MakeGroupedPlan(const ConvProblem<T>&, const ConvKernels<T>&, \

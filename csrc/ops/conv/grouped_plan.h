@@ -113,6 +113,10 @@ struct GroupedPlan {
   int64_t most_units() const { return unit_pieces.longest() * unit_set + overlapping; }
 };
 
+// What all of it takes one thread, roughly.
+template <class T>
+double GroupedNs(const ConvProblem<T>& problem);
+
 template <class T>
 GroupedPlan MakeGroupedPlan(const ConvProblem<T>& problem, const ConvKernels<T>& kernels,
                             GroupedAccess access, const ChannelUnits<T>& units);
