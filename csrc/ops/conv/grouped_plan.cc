@@ -9,6 +9,7 @@ namespace lanewise {
 namespace {
 
 constexpr double kFlopsPerNs = 60, kBytesPerNs = 12;
+constexpr int64_t kManyTerms = 25;
 
 template <class T>
 class Planner {
@@ -102,7 +103,9 @@ void Planner<T>::CutWindow() {
 // Two threads seldom write the same cache line where each has planes of its own, or rows of
 // neighbouring channels. Those are cut first, if they can be shared out evenly; else, as for 14
 // rows in pairs, units come first: two threads take 40 µs instead of 45 for 7×7 taps, 384 channels
-// at 14², and 112 instead of 132 for 3×3, 512 channels in 32 groups.
+// at 14², and 112 instead of 132 for 3×3, 512 channels in 32 groups. Shared cache lines cost less
+// than that only where an output has many terms: depthwise 3×3, 384 channels at 14², would take
+// 29 µs instead of 23.
 template <class T>
 void Planner<T>::CutRowsAndUnits() {
   const ConvShape& shape = shape_;
@@ -111,7 +114,8 @@ void Planner<T>::CutRowsAndUnits() {
   const int64_t threads = ThreadsFor(plan_.total_ns);
   // The rows of the thread that has most.
   const int64_t share = CeilDiv(CeilDiv(h.out, plan_.strip_rows), threads) * plan_.strip_rows;
-  const bool units_first = plan_.to_planes || 8 * share * threads > 9 * h.out;
+  const bool uneven = 8 * share * threads > 9 * h.out;
+  const bool units_first = plan_.to_planes || (uneven && shape.terms() >= kManyTerms);
   const int64_t wanted =
       threads == 1 ? 1 : CeilDiv((plan_.to_planes ? 4 : 2) * threads, problem_.batch);
   const auto cut = [&](int64_t done, int64_t at_most) {

@@ -15,11 +15,12 @@ constexpr int64_t kResults = 2048;
 // Channels at a time, if they are so small: a vector that is read soon after the rows that it
 // spans were written would wait for them.
 constexpr int64_t kMostChannels = 8;
-// Each product loads its pixels anew, mostly from two cache lines, which vectors of channels do
-// not. Measured (one core with AVX-512, µs; vectors of channels, then planes): 3×3, 384 channels at
-// 14² 55 and 39, 144 at 56² 280 and 226, 32 at 112² 203 and 215; 5×5, 672 at 14² 125 and 125; 7×7,
-// 384 at 14² 86 and 151.
-constexpr int64_t kMostTaps = 9;
+// Each product loads its pixels anew, and vectors of 64 bytes mostly from two cache lines, which
+// vectors of channels do not. Measured (one core, µs; vectors of channels, then planes): AVX-512,
+// 3×3, 384 channels at 14² 55 and 40, 144 at 56² 290 and 230, 32 at 112² 203 and 215; 5×5, 672 at
+// 14² 125 and 125, 1152 at 7² 67 and 96; 7×7, 384 at 14² 86 and 151. AVX2: 85 and 46, 437 and 254;
+// 192 and 165, 114 and 110; 140 and 195.
+constexpr int64_t kMostTapsOf64Bytes = 9, kMostTaps = 25;
 constexpr int64_t kTasksPerThread = 4;
 
 // A plane of x with its padding. The outputs are numbered along its rows, too, and those numbers
@@ -143,8 +144,9 @@ bool PlanesPay(const ConvProblem<T>& problem, int64_t lanes) {
   const bool depthwise = shape.group_c == 1 && shape.group_k == 1 && shape.filters() >= lanes;
   if (!rows_of_memory || !zeros || !kernel_finishes || !depthwise) return false;
   if (problem.batch == 0 || shape.pixels() == 0) return false;
+  const int64_t most_taps = lanes * sizeof(T) == 64 ? kMostTapsOf64Bytes : kMostTaps;
   const int64_t bytes = PaddedPlane(shape, lanes).count * int64_t{sizeof(T)};
-  return h.stride == 1 && w.stride == 1 && shape.taps() <= kMostTaps &&
+  return h.stride == 1 && w.stride == 1 && shape.taps() <= most_taps &&
          bytes <= int64_t(Caches().l1);
 }
 
