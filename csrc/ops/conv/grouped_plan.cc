@@ -9,7 +9,7 @@ namespace lanewise {
 namespace {
 
 constexpr double kFlopsPerNs = 60, kBytesPerNs = 12;
-constexpr int64_t kManyTerms = 25;
+constexpr int64_t kManyTerms = 64;
 
 template <class T>
 class Planner {
@@ -102,10 +102,10 @@ void Planner<T>::CutWindow() {
 
 // Two threads seldom write the same cache line where each has planes of its own, or rows of
 // neighbouring channels. Those are cut first, if they can be shared out evenly; else, as for 14
-// rows in pairs, units come first: two threads take 40 µs instead of 45 for 7×7 taps, 384 channels
-// at 14², and 112 instead of 132 for 3×3, 512 channels in 32 groups. Shared cache lines cost less
-// than that only where an output has many terms: depthwise 3×3, 384 channels at 14², would take
-// 29 µs instead of 23.
+// rows in pairs, units come first: two threads take 115 µs instead of 140 for 3×3, 512 channels in
+// 32 groups at 14². Shared cache lines, where results do not begin at a multiple of 64 bytes, cost
+// less than that only where an output has many terms: depthwise at 14², 3×3 would take 29 µs
+// instead of 23 with 384 channels, and 7×7 would take 50 instead of 49.
 template <class T>
 void Planner<T>::CutRowsAndUnits() {
   const ConvShape& shape = shape_;
