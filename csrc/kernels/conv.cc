@@ -44,6 +44,7 @@ constexpr ConvKernels<T> MakeConvKernels() {
   kernels.channels_in_place = ConvStrips<T, StripKind::kInPlace>;
   kernels.lookup_strips = ConvStrips<T, StripKind::kLookup>;
   kernels.broadcast = ConvStrips<T, StripKind::kBroadcast>;
+  if constexpr (std::is_floating_point_v<T>) kernels.plane = ConvPlane<T>;
   kernels.spread_channels = SpreadChannels<T>;
   kernels.spread_groups = SpreadGroups<T>;
   kernels.finite = Finite<T>;

@@ -102,6 +102,17 @@ HWY_INLINE void AddStrip(const T* HWY_RESTRICT row, const T* HWY_RESTRICT f0,
   }
 }
 
+// No other activation than none, relu or relu6, and none for integers.
+template <class D, class V>
+HWY_INLINE V BiasAndActivate(D d, V sum, V bias, Activation activation) {
+  V result = hn::Add(sum, bias);
+  if constexpr (std::is_floating_point_v<hn::TFromD<D>>) {
+    if (activation == Activation::kRelu) result = Activate<Activation::kRelu>(d, result);
+    if (activation == Activation::kRelu6) result = Activate<Activation::kRelu6>(d, result);
+  }
+  return result;
+}
+
 // Vectors [first, first + NV) of the output rows of one unit.
 template <class T, size_t NV, StripKind kKind>
 HWY_NOINLINE void StripTile(const Strips<T>& s, size_t first, size_t unit) {
@@ -156,11 +167,7 @@ HWY_NOINLINE void StripTile(const Strips<T>& s, size_t first, size_t unit) {
     if (i >= s.count) return;
     T* to = out + static_cast<ptrdiff_t>(i) * s.row_stride;
     Unroll<NV>([&](auto v) LANEWISE_UNROLLED {
-      V result = hn::Add(sum.of[i][v], bias);
-      if constexpr (std::is_floating_point_v<T>) {
-        if (s.activation == Activation::kRelu) result = Activate<Activation::kRelu>(d, result);
-        if (s.activation == Activation::kRelu6) result = Activate<Activation::kRelu6>(d, result);
-      }
+      const V result = BiasAndActivate(d, sum.of[i][v], bias, s.activation);
       if (s.n >= lanes) {
         hn::StoreU(result, d, to);
       } else {
@@ -190,6 +197,38 @@ void ConvStrips(const Strips<T>& s) {
   for (; v + 4 <= s.vectors; v += 4) StripTiles<T, 4, kKind>(s, v);
   for (; v + 2 <= s.vectors; v += 2) StripTiles<T, 2, kKind>(s, v);
   if (v < s.vectors) StripTiles<T, 1, kKind>(s, v);
+}
+
+// Vectors [first, first + NV) of a plane's outputs.
+template <size_t NV, class T>
+HWY_INLINE void PlaneTile(const PlaneConv<T>& p, size_t first) {
+  const hn::ScalableTag<T> d;
+  using V = hn::Vec<decltype(d)>;
+  const size_t lanes = hn::Lanes(d), terms = p.terms;
+  const T* HWY_RESTRICT x = p.x + first * lanes;
+  const T* HWY_RESTRICT filter = p.filter;
+  V sum[NV];
+  Unroll<NV>([&](auto v) LANEWISE_UNROLLED { sum[v] = hn::Zero(d); });
+  for (size_t t = 0; t < terms; ++t) {
+    const V f = hn::Set(d, filter[t * lanes]);
+    const T* HWY_RESTRICT from = x + p.offsets[t];
+    Unroll<NV>([&](auto v) LANEWISE_UNROLLED {
+      sum[v] = MultiplyAdd(hn::LoadU(d, from + v * lanes), f, sum[v]);
+    });
+  }
+  T* const out = p.out + first * lanes;
+  const V bias = hn::Set(d, p.bias);
+  Unroll<NV>([&](auto v) LANEWISE_UNROLLED {
+    hn::Store(BiasAndActivate(d, sum[v], bias, p.activation), d, out + v * lanes);
+  });
+}
+
+template <class T>
+void ConvPlane(const PlaneConv<T>& p) {
+  size_t v = 0;
+  for (; v + 8 <= p.vectors; v += 8) PlaneTile<8>(p, v);
+  for (; v + 4 <= p.vectors; v += 4) PlaneTile<4>(p, v);
+  for (; v < p.vectors; ++v) PlaneTile<1>(p, v);
 }
 
 // to[p·lanes + j] = lane j of f(address of pixel p)

@@ -140,6 +140,21 @@ struct Strips {
   ptrdiff_t row_stride, vector_stride;
 };
 
+// Outputs of one channel over a plane of x that has the padding around it, so that the input of
+// output i under term t is x[offsets[t] + i]: for i < vectors·lanes,
+//   out[i] = activation(bias + Σ_t x[offsets[t] + i] · filter[t·lanes])
+// as one chain of multiply-adds in the order of t, and none, relu or relu6. `out` is aligned.
+template <class T>
+struct PlaneConv {
+  const T* x;
+  const size_t* offsets;
+  const T* filter;
+  size_t terms, vectors;
+  T bias;
+  Activation activation;
+  T* out;
+};
+
 // From which of `span` neighbouring channels lane j takes input channel c < channels of its group:
 // index[c·lanes + j], 64-byte aligned.
 template <class T>
@@ -188,6 +203,8 @@ struct ConvKernels {
   void (*channels_in_place)(const Strips<T>& strips);
   void (*lookup_strips)(const Strips<T>& strips);
   void (*broadcast)(const Strips<T>& strips);
+  // Lanes are pixels. Floating-point types only, else null.
+  void (*plane)(const PlaneConv<T>& plane);
   // to[u·unit + p·lanes + j] = from[p·step + c(u) + j] for p < pixels and each unit u of n channels
   // in all (c(u) as in Strips), zeros past these. `to` is 64-byte aligned.
   void (*spread_channels)(const T* from, int64_t step, size_t pixels, size_t n, T* to, size_t unit);
