@@ -28,13 +28,16 @@ struct Epilogue {
            int64_t sums_stride, int64_t rows, int64_t n, const T* bias, const Sink<T>& out,
            int64_t row_stride, int64_t lane_stride) const {
     const bool direct = out.native() && lane_stride == 1;
+    const bool across = !direct && out.native() && row_stride == 1 && lane_stride > 0;
     finish[static_cast<int>(problem.activation)](sums, sums_stride, rows, n, bias,
                                                  direct ? out.InPlace() : sums,
                                                  direct ? row_stride : sums_stride);
-    if (direct && problem.clamp == nullptr) return;
+    if (across) kernels.transpose(sums, sums_stride, rows, n, out.InPlace(), lane_stride);
+    const bool stored = direct || across;
+    if (stored && problem.clamp == nullptr) return;
     for (int64_t i = 0; i < rows; ++i) {
       const Sink<T> row = out + i * row_stride;
-      if (!direct) row.Write(sums + i * sums_stride, n, lane_stride);
+      if (!stored) row.Write(sums + i * sums_stride, n, lane_stride);
       if (problem.clamp != nullptr) problem.clamp(row.bytes(), n, lane_stride);
     }
   }
