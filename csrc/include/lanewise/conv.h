@@ -85,10 +85,11 @@ Shape Conv2dShape(const Shape& x, const Shape& w, const Conv2dOptions& options);
 /// @throws DTypeError for types that do not go together, and what Conv2dShape throws.
 ///
 /// Allocates a packed copy of w for grouped layers (of a few banks at a time where there are many),
-/// or by Winograd's algorithm a transformed one of at most 10 MB; a PackedFilter keeps these
-/// instead. Beyond them, at most 2·L2 of scratch for each thread, which the calling thread keeps
-/// for its next call, and a third of L3 in all (Winograd's algorithm: as far as 72·(C + 64)
-/// elements fit there). Nothing is kept of a shape. Thread-safe.
+/// or by Winograd's algorithm a transformed one of at most 10 MB, or where windows of planes reach
+/// far into the padding one in another order; a PackedFilter keeps these instead. Beyond them, at
+/// most 2·L2 of scratch for each thread, which the calling thread keeps for its next call, and a
+/// third of L3 in all (Winograd's algorithm: as far as 72·(C + 64) elements fit there). Nothing is
+/// kept of a shape. Thread-safe.
 void Conv2d(const TensorView& x, const TensorView& w, const TensorView* bias,
             const Conv2dOptions& options, const TensorView& out);
 
