@@ -24,163 +24,23 @@
 #include "ops/conv/pack.h"
 #include "ops/conv/packed_filter.h"
 #include "ops/conv/problem.h"
-#include "ops/conv/winograd_cost.h"
+#include "ops/conv/winograd_plan.h"
 #include "ops/strided.h"
 #include "runtime/buffer.h"
-#include "runtime/cpu.h"
 #include "runtime/parallel.h"
 
 namespace lanewise {
 namespace {
 
-// No tile has more elements.
-constexpr int64_t kMostElements = 36;
-// Channels whose products are summed before they are added up: on random data of 256 channels the
-// largest error falls from 1.0e-5 of the outputs' size to 5.4e-6, where the ordered sum has 7.7e-6.
-constexpr int64_t kBlock = 64;
+// Of a transformed tile.
+constexpr int64_t MostElements() {
+  size_t most = 0;
+  for (const WinogradTile& tile : kWinogradTiles) most = std::max(most, tile.elements());
+  return static_cast<int64_t>(most);
+}
+constexpr int64_t kMostElements = MostElements();
 // Neighbouring tiles of a row whose pixels are copied at a time, and results staged.
 constexpr int64_t kSegment = 16;
-// Shared filters are kept for as many groups at a time as take this much. More, even of a
-// PackedFilter, takes longer to read from L3 than to make: 5.9 ms instead of 4.2 for 512×512 at
-// 28².
-constexpr int64_t kSharedBytes = int64_t{10} << 20;
-
-// More for a product where V comes from L3, and for one more parallel loop.
-constexpr double kFarProductNs = 0.003, kStartNs = 5e3;
-// For a byte that another core has just written: 64 channels at 28² take 0.115 ms on two cores if
-// each makes half of the filters, and 0.078 if each makes all.
-constexpr double kOthersByteNs = 0.12;
-
-// The tiles of F(outputs, taps) along one axis. The outputs whose numbers leave the same rest by a
-// dilation d, a phase, are a convolution without dilation of every d-th input, and have tiles of
-// their own.
-struct TileAxis {
-  WindowAxis axis;
-  int64_t outputs, taps;
-  int64_t per_phase, count;
-
-  TileAxis(const WindowAxis& axis_, const WinogradAxis& f)
-      : axis(axis_),
-        outputs(f.outputs),
-        taps(f.taps),
-        per_phase(CeilDiv(CeilDiv(axis.out, axis.dilation), outputs)),
-        count(std::min(axis.dilation, axis.out) * per_phase) {}
-
-  int64_t step() const { return axis.dilation; }
-  // The first output of a tile.
-  int64_t Output(int64_t tile) const {
-    return tile / per_phase + tile % per_phase * outputs * step();
-  }
-  // How many outputs the phase has from this tile on.
-  int64_t Left(int64_t tile) const {
-    return std::max<int64_t>(0, CeilDiv(axis.out - Output(tile), step()));
-  }
-  // How many of its inputs, counted from the tile's first, anybody asks for; further ones count as
-  // zeros, lest they add their errors.
-  int64_t Asked(int64_t tile) const { return Left(tile) == 0 ? 0 : Left(tile) + taps - 1; }
-  // The inputs under so many neighbouring tiles.
-  int64_t Inputs(int64_t tiles) const { return tiles * outputs + taps - 1; }
-  int64_t Position(int64_t tile, int64_t s) const { return axis.First(Output(tile)) + s * step(); }
-  // The input that stands at position s of the tile.
-  int64_t Input(int64_t tile, int64_t s, const Border& border) const {
-    return s < Asked(tile) ? border(Position(tile, s)) : Border::kNone;
-  }
-};
-
-// How the work is cut. Only speed depends on it.
-struct Plan {
-  int64_t mr, nr;
-  int64_t elements;         // of a tile
-  TileAxis rows, columns;   // of an image
-  int64_t panels, blocks;   // of output and input channels
-  int64_t width;            // channels of a block, to a whole number of vectors
-  int64_t sets, set_tiles;  // groups, and banks if there are several; tiles of each set
-  bool in_place;            // x is read where it is
-  bool shared;              // U is made once for all tasks, instead of by each what it needs
-  int64_t runs, shares;     // the tasks of a set: pieces of its tiles × pieces of its panels
-  double filter_ns;         // to transform one
-  double total_ns;
-
-  Plan(const ConvProblem<float>& problem, const ConvKernels<float>& kernels,
-       const WinogradTile& tile);
-
-  // Distances of the elements. A line more than they need keeps them apart in L1's sets: without
-  // it U's, 4 KB apart, fell into one set, and the transform took four times as long.
-  int64_t v_step(int64_t tiles) const { return tiles * width + 16; }
-  int64_t m_step(int64_t tiles) const { return tiles * nr + 16; }
-  int64_t u_step() const { return (width + 1) * nr; }
-  int64_t v_size(int64_t tiles) const { return blocks * elements * v_step(tiles); }
-  int64_t m_size(int64_t tiles) const { return elements * m_step(tiles); }
-  int64_t u_block() const { return elements * u_step(); }
-  int64_t taps() const { return rows.taps * columns.taps; }
-  int64_t u_set() const { return panels * blocks * u_block(); }
-};
-
-// A set's tiles in runs, and its panels in shares: a task is one of each.
-struct Cut {
-  int64_t runs, shares;
-  double ns;  // until the last task ends
-};
-
-// The fewest runs whose V, M and U take `room` bytes of scratch, and then as many more runs, or
-// shares, as make the tasks end soonest. A task makes the filters that it needs, unless `made`.
-Cut CutIntoTasks(const Plan& plan, const ConvShape& shape, int threads, size_t room, bool made) {
-  const int64_t used = made ? 0 : plan.u_block();
-  const int64_t of_tile = plan.elements * (plan.blocks * plan.width + plan.nr);
-  const int64_t most = std::max<int64_t>(1, (int64_t(room / sizeof(float)) - used) / of_tile);
-  const int64_t fewest = std::max<int64_t>(1, CeilDiv(plan.set_tiles, most));
-  const int64_t at_most = std::max(fewest, std::min(fewest + 4 * threads, plan.set_tiles));
-  Cut best{0, 0, 0};
-  for (int64_t runs = fewest; runs <= at_most; ++runs) {
-    const int64_t count = CeilDiv(plan.set_tiles, runs);
-    const bool far = size_t(plan.v_size(count)) * sizeof(float) > Caches().l2 * 3 / 4;
-    const double product_ns = kProductNs + (far ? kFarProductNs : 0);
-    for (int64_t shares = 1; shares <= std::min<int64_t>(2 * threads, plan.panels); ++shares) {
-      const double tiles = double(count), c = double(shape.group_c);
-      const double k = double(CeilDiv(plan.panels, shares) * plan.nr);
-      const double element_ns =
-          tiles * c * kInputNs + tiles * c * k * product_ns + tiles * k * kOutputNs;
-      const double task_ns =
-          double(plan.elements) * element_ns + (made ? 0 : c * k * plan.filter_ns);
-      const double ns = double(CeilDiv(plan.sets * runs * shares, threads)) * task_ns;
-      if (best.runs == 0 || ns < best.ns) best = {runs, shares, ns};
-    }
-  }
-  return best;
-}
-
-Plan::Plan(const ConvProblem<float>& problem, const ConvKernels<float>& kernels,
-           const WinogradTile& tile)
-    : mr(kernels.mr),
-      nr(kernels.nr),
-      elements(tile.elements()),
-      rows(problem.shape.h, tile.rows),
-      columns(problem.shape.w, tile.columns),
-      panels(CeilDiv(problem.shape.group_k, nr)),
-      blocks(CeilDiv(problem.shape.group_c, kBlock)),
-      width(std::min(kBlock, RoundUp(problem.shape.group_c, 16))),
-      sets(problem.shape.groups * problem.banks),
-      set_tiles(problem.batch / problem.banks * rows.count * columns.count),
-      in_place(problem.x.native() && problem.x_strides.c == 1) {
-  const CacheSizes& caches = Caches();
-  filter_ns = double(elements) * kFilterNs + double(taps()) * kTapNs;
-  const double of_filters = double(u_set()) / double(elements) * filter_ns;
-  total_ns = double(sets) * (of_filters + double(u_set()) * double(set_tiles) * kProductNs);
-  const int threads = ThreadsFor(total_ns);
-  const size_t far_room = 2 * caches.l2 + std::min(caches.l2, caches.l3 / 3 / size_t(threads));
-  const Cut apart = CutIntoTasks(*this, problem.shape, threads, far_room, false);
-  const Cut together = CutIntoTasks(*this, problem.shape, threads, caches.l2 / 2, true);
-  const size_t u_bytes = size_t(u_set()) * sizeof(float);
-  const bool near = u_bytes <= caches.l2 / 2;
-  const bool kept = problem.forms != nullptr && u_bytes <= kSharedBytes;
-  const double others = double(u_bytes) * (threads - 1) / threads;
-  const double made_ns =
-      kept ? 0 : kStartNs + double(sets) * of_filters / threads + others * kOthersByteNs;
-  shared = kept || (near && together.ns + made_ns < apart.ns);
-  const Cut& cut = near && shared ? together : apart;
-  runs = cut.runs;
-  shares = cut.shares;
-}
 
 // `count` neighbouring tiles of one row of tiles of one image, the first being tile `tile` of a
 // run.
@@ -191,12 +51,12 @@ struct Segment {
 // All stages, in one thread's scratch.
 class Stages {
  public:
-  Stages(const ConvProblem<float>& problem, const Plan& plan, const WinogradKernels& kernels,
-         uint8_t* doubted)
+  Stages(const ConvProblem<float>& problem, const WinogradPlan& plan,
+         const WinogradKernels& kernels, uint8_t* doubted)
       : problem_(problem), plan_(plan), kernels_(kernels), doubted_(doubted) {}
 
   // For Inputs and Outputs.
-  static size_t InputScratch(const Plan& plan) {
+  static size_t InputScratch(const WinogradPlan& plan) {
     return Scratch::Bytes<float>(plan.in_place ? 0 : CopyCount(plan)) +
            Scratch::Bytes<float>(plan.blocks * plan.width);
   }
@@ -231,7 +91,8 @@ class Stages {
         problem_.filter + (set / shape.groups * strides.n + set % shape.groups * strides.g +
                            panel * plan_.nr * strides.k);
     const int64_t n = std::min(plan_.nr, shape.group_k - panel * plan_.nr);
-    const int64_t first = block * kBlock, end = std::min(first + kBlock, shape.group_c);
+    const int64_t first = block * kWinogradBlock,
+                  end = std::min(first + kWinogradBlock, shape.group_c);
     if (filters.native() && strides.k == 1 && TapStep() > 0 && n == plan_.nr) {
       kernels_.filter((filters + first * strides.c).InPlace(), TapStep(), strides.c, end - first,
                       plan_.nr, u, plan_.u_step());
@@ -245,7 +106,7 @@ class Stages {
                       plan_.u_step());
     }
   }
-  static int64_t FilterCopy(const Plan& plan) { return kCopied * plan.taps() * plan.nr; }
+  static int64_t FilterCopy(const WinogradPlan& plan) { return kCopied * plan.taps() * plan.nr; }
 
   // One panel of the outputs of these tiles. u_of(block) is the panel's U.
   template <class F>
@@ -288,7 +149,7 @@ class Stages {
     }
   }
 
-  static int64_t CopyCount(const Plan& plan) {
+  static int64_t CopyCount(const WinogradPlan& plan) {
     return plan.rows.Inputs(1) * plan.columns.Inputs(std::min(plan.columns.per_phase, kSegment)) *
            plan.width;
   }
@@ -331,8 +192,9 @@ class Stages {
         }
       }
     }
-    for (int64_t c = 0; c < problem_.shape.group_c; c += kBlock, v += plan_.elements * v_step) {
-      const int64_t n = std::min(kBlock, problem_.shape.group_c - c);
+    for (int64_t c = 0; c < problem_.shape.group_c;
+         c += kWinogradBlock, v += plan_.elements * v_step) {
+      const int64_t n = std::min(kWinogradBlock, problem_.shape.group_c - c);
       kernels_.input(pixels, segment.count, c, n, v, plan_.width, v_step);
     }
   }
@@ -341,8 +203,9 @@ class Stages {
   void TransformCopies(const Source<float>& x, const Segment& segment, float* copy, float* v,
                        int64_t v_step) const {
     const int64_t columns = plan_.columns.Inputs(segment.count), width = plan_.columns.Inputs(1);
-    for (int64_t c = 0; c < problem_.shape.group_c; c += kBlock, v += plan_.elements * v_step) {
-      const int64_t n = std::min(kBlock, problem_.shape.group_c - c);
+    for (int64_t c = 0; c < problem_.shape.group_c;
+         c += kWinogradBlock, v += plan_.elements * v_step) {
+      const int64_t n = std::min(kWinogradBlock, problem_.shape.group_c - c);
       CopyPixels(x + c * problem_.x_strides.c, n, segment, copy);
       for (int64_t j = 0; j < segment.count; ++j) {
         const float* pixels[kMostElements];
@@ -390,7 +253,7 @@ class Stages {
 
   // M = or, after the first block, += U·V.
   void Multiply(const float* u, const float* v, int64_t block, int64_t count, float* m) const {
-    const int64_t depth = std::min(kBlock, problem_.shape.group_c - block * kBlock);
+    const int64_t depth = std::min(kWinogradBlock, problem_.shape.group_c - block * kWinogradBlock);
     const Split calls(count, 1, plan_.mr);
     const float* rows[kMaxRows];
     for (int64_t e = 0; e < plan_.elements; ++e) {
@@ -458,13 +321,13 @@ class Stages {
   }
 
   const ConvProblem<float>& problem_;
-  const Plan& plan_;
+  const WinogradPlan& plan_;
   const WinogradKernels& kernels_;
   uint8_t* const doubted_;  // one per image, group and tile; where two panels write, both write 1
 };
 
 // All filters of the sets [first, first + sets).
-Buffer<float> TransformFilters(const Plan& plan, const Stages& stages, int64_t first,
+Buffer<float> TransformFilters(const WinogradPlan& plan, const Stages& stages, int64_t first,
                                int64_t sets) {
   const int64_t blocks = plan.panels * plan.blocks;
   const double ns = plan.filter_ns * double(sets * blocks * plan.width * plan.nr);
@@ -479,7 +342,7 @@ Buffer<float> TransformFilters(const Plan& plan, const Stages& stages, int64_t f
 }
 
 // The sets [first, first + sets), whose filters are `shared` or else made by the tasks.
-void RunSets(const Plan& plan, const Stages& stages, int64_t first, int64_t sets,
+void RunSets(const WinogradPlan& plan, const Stages& stages, int64_t first, int64_t sets,
              const float* shared) {
   const Split runs(plan.set_tiles, 1, plan.set_tiles, plan.runs);
   const Split shares(plan.panels, 1, plan.panels, plan.shares);
@@ -510,8 +373,8 @@ void RunSets(const Plan& plan, const Stages& stages, int64_t first, int64_t sets
 }
 
 // The ordered sum for a segment of at most `n` tiles: outputs at a distance of the dilation.
-void RedoTiles(const ConvProblem<float>& problem, const Plan& plan, int64_t image, int64_t group,
-               int64_t row, int64_t column, int64_t n) {
+void RedoTiles(const ConvProblem<float>& problem, const WinogradPlan& plan, int64_t image,
+               int64_t group, int64_t row, int64_t column, int64_t n) {
   ConvProblem<float> part = problem.Images(image, 1).Filters(group, 1, 0, problem.shape.group_k);
   const auto take = [](const TileAxis& tiles, int64_t first, int64_t at_most, WindowAxis& axis) {
     axis.before -= tiles.Output(first);
@@ -529,7 +392,8 @@ void RedoTiles(const ConvProblem<float>& problem, const Plan& plan, int64_t imag
 }
 
 // Where a transform met an infinity or a NaN, or overflowed, the tile is the ordered sum instead.
-void RedoDoubted(const ConvProblem<float>& problem, const Plan& plan, const uint8_t* doubted) {
+void RedoDoubted(const ConvProblem<float>& problem, const WinogradPlan& plan,
+                 const uint8_t* doubted) {
   const int64_t rows = plan.rows.count, columns = plan.columns.count;
   const int64_t per_phase = plan.columns.per_phase;
   for (int64_t i = 0; i < problem.batch * problem.shape.groups * rows; ++i, doubted += columns) {
@@ -551,7 +415,7 @@ void RunWinograd(const ConvProblem<float>& problem) {
   const SimdTarget target = ActiveTarget();
   const WinogradKernels& kernels =
       WinogradKernelsFor(target, ChooseWinogradTile(problem.shape, target));
-  const Plan plan(problem, ConvKernelsFor<float>(target), kernels.tile);
+  const WinogradPlan plan(problem, ConvKernelsFor<float>(target), kernels.tile);
   std::vector<uint8_t> doubted(plan.sets * plan.set_tiles);
   const Stages stages(problem, plan, kernels, doubted.data());
   if (!plan.shared) {
@@ -563,7 +427,7 @@ void RunWinograd(const ConvProblem<float>& problem) {
     RunSets(plan, stages, 0, plan.sets, u.get());
   } else {
     const int64_t set_bytes = plan.u_set() * int64_t{sizeof(float)};
-    const Split parts(plan.sets, 1, std::max<int64_t>(1, kSharedBytes / set_bytes));
+    const Split parts(plan.sets, 1, std::max<int64_t>(1, kWinogradSharedBytes / set_bytes));
     for (int64_t part = 0; part < parts.count; ++part) {
       const int64_t first = parts.begin(part), sets = parts.end(part) - first;
       const Buffer<float> u = TransformFilters(plan, stages, first, sets);
