@@ -48,6 +48,8 @@ HWY_INLINE void Unroll(const F& f) {
 template <class V, size_t NV>
 struct Sums {
   V of[kStripRows][NV];
+
+  HWY_INLINE Sums() {}  // as ConvSums
 };
 
 // Adds the products of one strip to the sums of the output rows kLow <= i < kHigh, whose filters

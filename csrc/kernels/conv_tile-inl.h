@@ -77,6 +77,10 @@ struct ConvSums {
   using V = hn::Vec<D>;
   V sum[MR][NV];
 
+  // Not left to the compiler: GCC makes an implicit one for the baseline instead of the target, and
+  // then cannot inline NEON's vectors into it.
+  HWY_INLINE ConvSums() {}
+
   HWY_INLINE void Zero() {
     LANEWISE_UNROLL
     for (size_t i = 0; i < MR; ++i) {

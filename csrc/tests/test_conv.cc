@@ -74,37 +74,49 @@ TEST_CASE_TEMPLATE("conv2d of integers is exact", T, float, double) {
   CheckConv<T>({2, 8, 9, 21}, {3, 3, 1, 21}, Padded(1, 2, 21));
 }
 
-TEST_CASE("conv2d by Winograd's algorithm is close to the ordered sum, in both layouts") {
-  const int64_t h = 10, w = 11, c = 21, k = 35;
-  const auto x = testing::Integers<float>(h * w * c, 1), f = testing::Integers<float>(9 * c * k, 2);
+// With windows of r × s, both layouts.
+void CheckWinograd(int64_t r, int64_t s) {
+  const int64_t h = 10, w = 11, c = 21, k = 35, taps = r * s;
+  const int64_t oh = h - r + 3, ow = w - s + 3;
+  const auto x = testing::Integers<float>(h * w * c, 1);
+  const auto f = testing::Integers<float>(taps * c * k, 2);
   std::vector<float> planes(x.size()), oihw(f.size());
   for (int64_t p = 0; p < h * w; ++p) {
     for (int64_t i = 0; i < c; ++i) planes[i * h * w + p] = x[p * c + i];
   }
-  for (int64_t t = 0; t < 9; ++t) {
+  for (int64_t t = 0; t < taps; ++t) {
     for (int64_t i = 0; i < c; ++i) {
-      for (int64_t j = 0; j < k; ++j) oihw[(j * c + i) * 9 + t] = f[(t * c + i) * k + j];
+      for (int64_t j = 0; j < k; ++j) oihw[(j * c + i) * taps + t] = f[(t * c + i) * k + j];
     }
   }
   Conv2dOptions options = Padded(1, 1, 1), nchw = options;
   nchw.layout = Layout::kNCHW;
   options.algorithm = nchw.algorithm = ConvAlgorithm::kWinograd;
   testing::EverywhereDo([&] {
-    std::vector<float> y(h * w * k), z(h * w * k);
-    Conv2d(TensorView(x.data(), {h, w, c}), TensorView(f.data(), {3, 3, c, k}), nullptr, options,
-           TensorView(y.data(), {h, w, k}));
-    Conv2d(TensorView(planes.data(), {c, h, w}), TensorView(oihw.data(), {k, c, 3, 3}), nullptr,
-           nchw, TensorView(z.data(), {k, h, w}));
-    for (int64_t p = 0; p < h * w; ++p) {
+    std::vector<float> y(oh * ow * k), z(oh * ow * k);
+    Conv2d(TensorView(x.data(), {h, w, c}), TensorView(f.data(), {r, s, c, k}), nullptr, options,
+           TensorView(y.data(), {oh, ow, k}));
+    Conv2d(TensorView(planes.data(), {c, h, w}), TensorView(oihw.data(), {k, c, r, s}), nullptr,
+           nchw, TensorView(z.data(), {k, oh, ow}));
+    for (int64_t p = 0; p < oh * ow; ++p) {
       for (int64_t j = 0; j < k; ++j) {
         const float exact =
-            Reference(x, {1, h, w, c}, f, {3, 3, c, k}, options, 0, p / w, p % w, j);
-        // 158·(2·C + 35)·eps/2·max|x|·Σ|w|, for targets without fused multiply-adds
-        REQUIRE(std::abs(y[p * k + j] - exact) < 158 * (2 * c + 35) * 6e-8 * 4 * 9 * c * 4);
-        REQUIRE(y[p * k + j] == z[j * h * w + p]);
+            Reference(x, {1, h, w, c}, f, {r, s, c, k}, options, 0, p / ow, p % ow, j);
+        // A·(2·C + 35)·eps/2·max|x|·Σ|w|, A <= 158, for targets without fused multiply-adds
+        REQUIRE(std::abs(y[p * k + j] - exact) < 158 * (2 * c + 35) * 6e-8 * 4 * taps * c * 4);
+        REQUIRE(y[p * k + j] == z[j * oh * ow + p]);
       }
     }
   });
+}
+
+TEST_CASE("conv2d by Winograd's algorithm is close to the ordered sum, in both layouts") {
+  CheckWinograd(3, 3);
+  CheckWinograd(5, 5);
+  for (const int64_t taps : {3, 5, 7}) {
+    CheckWinograd(1, taps);
+    CheckWinograd(taps, 1);
+  }
   CHECK(Conv2dChoice({1, 56, 56, 64}, {3, 3, 64, 64}, DType::kFloat32, {}).name == "winograd");
   SetConvAlgorithm("direct");
   CHECK(Conv2dChoice({1, 56, 56, 64}, {3, 3, 64, 64}, DType::kFloat32, {}).name == "direct");
