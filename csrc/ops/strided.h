@@ -54,8 +54,9 @@ inline int64_t RoundUp(int64_t a, int64_t b) { return CeilDiv(a, b) * b; }
 // A range [0, total) cut into `count` nearly equal pieces whose borders are multiples of `unit`,
 // each at most RoundUp(at_most, unit) long.
 struct Split {
-  int64_t total, unit, count;
+  int64_t total = 0, unit = 1, count = 0;
 
+  Split() = default;
   // At least `at_least` pieces, as far as there are units.
   Split(int64_t total_, int64_t unit_, int64_t at_most, int64_t at_least = 1)
       : total(total_), unit(unit_) {

@@ -108,27 +108,13 @@ Planner<T>::Planner(const ConvProblem<T>& problem, const ConvKernels<T>& kernels
     : problem_(problem),
       shape_(problem.shape),
       whole_taps_(shape_.taps() > 1 && FiltersArePlanes(problem)),
-      kept_(l2_ / 2 / std::max<int64_t>(1, shape_.terms())),
-      plan_{int64_t(kernels.mr),
-            int64_t(kernels.nr),
-            false,
-            false,
-            false,
-            false,
-            false,
-            false,
-            1,
-            Split(shape_.h.out, 1, 1),
-            Split(shape_.w.out, 1, 1),
-            Split(shape_.group_k, 1, 1),
-            {},
-            1,
-            false,
-            false,
-            false,
-            std::max(problem.flops() / kFlopsPerNs, double(size_) * double(problem.banks) *
-                                                        double(shape_.terms()) *
-                                                        double(shape_.filters()) / kBytesPerNs)} {}
+      kept_(l2_ / 2 / std::max<int64_t>(1, shape_.terms())) {
+  const double filter_bytes =
+      double(size_) * double(problem.banks) * double(shape_.terms()) * double(shape_.filters());
+  plan_.mr = int64_t(kernels.mr);
+  plan_.nr = int64_t(kernels.nr);
+  plan_.total_ns = std::max(problem.flops() / kFlopsPerNs, filter_bytes / kBytesPerNs);
+}
 
 template <class T>
 DirectPlan Planner<T>::Make() {

@@ -15,23 +15,23 @@ namespace lanewise {
 
 // Sizes follow caches and threads; no sum's order depends on them.
 struct DirectPlan {
-  int64_t mr, nr;
-  bool channel_lanes;    // lanes = output channels, else pixels
-  bool in_place;         // the kernel reads x itself, no strip of it
-  bool pack_panels;      // in place, but lanes are copied panel by panel
-  bool spread;           // of plane strips
-  bool runs;             // the taps of a window row are one run of memory
-  bool kernel_finishes;  // full tiles whose results are equally spaced
-  int64_t width;         // filters of a block
+  int64_t mr = 0, nr = 0;
+  bool channel_lanes = false;    // lanes = output channels, else pixels
+  bool in_place = false;         // the kernel reads x itself, no strip of it
+  bool pack_panels = false;      // in place, but lanes are copied panel by panel
+  bool spread = false;           // of plane strips
+  bool runs = false;             // the taps of a window row are one run of memory
+  bool kernel_finishes = false;  // full tiles whose results are equally spaced
+  int64_t width = 1;             // filters of a block
 
   Split rows, columns;  // of an image's outputs
   Split filters;        // of a group's, a block being the unit
   std::vector<TermBlock> blocks;
-  int64_t segment_taps;  // taps that a pointer to pixels serves
-  bool keep_filters;     // a thread keeps a piece of the filters, packed, for its next task
-  bool tiles_first;      // a tile takes all filters of the piece before the next tile begins
-  bool fetch;            // x comes from beyond L2
-  double total_ns;
+  int64_t segment_taps = 1;   // taps that a pointer to pixels serves
+  bool keep_filters = false;  // a thread keeps a piece of the filters, packed, for its next task
+  bool tiles_first = false;   // a tile takes all filters of the piece before the next tile begins
+  bool fetch = false;         // x comes from beyond L2
+  double total_ns = 0;
 
   int64_t pieces() const { return rows.count * columns.count; }  // of an image
   int64_t pixels() const { return rows.longest() * columns.longest(); }

@@ -43,29 +43,17 @@ Planner<T>::Planner(const ConvProblem<T>& problem, const ConvKernels<T>& kernels
     : problem_(problem),
       shape_(problem.shape),
       units_(units),
-      plan_{access,
-            problem.x_strides.c != 1 && shape_.channels() > 1,
-            problem.out_strides.c != 1 && shape_.filters() > 1,
-            int64_t(kernels.lanes),
-            int64_t(kernels.strip_rows),
-            1,
-            1,
-            shape_.h.window,
-            shape_.w.window,
-            true,
-            false,
-            false,
-            false,
-            Phases(shape_.w, shape_.w.window, 0, false),
-            access == GroupedAccess::kStrips ? shape_.group_c : 1,
-            1,
-            {},
-            Split(shape_.h.out, 1, shape_.h.out),
-            Split(shape_.w.out, 1, shape_.w.out),
-            access == GroupedAccess::kBroadcast ? units.per_block() : 1,
-            0,
-            Split(units.count(), 1, units.count()),
-            GroupedNs(problem)} {}
+      plan_(access, Phases(shape_.w, shape_.w.window, 0, false)) {
+  plan_.from_planes = problem.x_strides.c != 1 && shape_.channels() > 1;
+  plan_.to_planes = problem.out_strides.c != 1 && shape_.filters() > 1;
+  plan_.lanes = int64_t(kernels.lanes);
+  plan_.strip_rows = int64_t(kernels.strip_rows);
+  plan_.part_rows = shape_.h.window;
+  plan_.part_taps = shape_.w.window;
+  plan_.depth = access == GroupedAccess::kStrips ? shape_.group_c : 1;
+  plan_.unit_set = access == GroupedAccess::kBroadcast ? units.per_block() : 1;
+  plan_.total_ns = GroupedNs(problem);
+}
 
 template <class T>
 GroupedPlan Planner<T>::Make() {

@@ -68,31 +68,33 @@ class ChannelUnits {
 
 // Sizes follow caches and threads; no sum's order depends on them.
 struct GroupedPlan {
+  GroupedPlan(GroupedAccess access_, const Phases& phases_) : access(access_), phases(phases_) {}
+
   GroupedAccess access;
-  bool from_planes, to_planes;  // channels are not neighbours in x, in the result
-  int64_t lanes, strip_rows;
+  bool from_planes = false, to_planes = false;  // channels are not neighbours in x, in the result
+  int64_t lanes = 1, strip_rows = 1;
   // Output rows oh and oh + row_step share strips: their windows are `shift` tap rows apart.
-  int64_t row_step, shift;
+  int64_t row_step = 1, shift = 1;
 
   // The part of the window that is worked through at a time: all of it, unless its strips are
   // larger than the caches.
-  int64_t part_rows, part_taps;
-  bool whole;      // it is all of the window
-  bool activates;  // the kernel applies bias and activation,
-  bool stores;     // and stores results, too
+  int64_t part_rows = 1, part_taps = 1;
+  bool whole = true;       // it is all of the window
+  bool activates = false;  // the kernel applies bias and activation,
+  bool stores = false;     // and stores results, too
   // Neighbouring taps have neighbouring positions.
-  bool sliding;
+  bool sliding = false;
 
   // Strips are [c < depth][phase][position < length][lane].
   Phases phases;  // of the columns under the taps of a part, without outputs
-  int64_t depth, length;
+  int64_t depth = 1, length = 1;
   std::vector<size_t> offsets;  // of the terms (s, c) of a part's row
 
   Split rows, columns;  // of the output
   // Units in sets of `unit_set`; the last `overlapping` join the last set.
-  int64_t unit_set, overlapping;
+  int64_t unit_set = 1, overlapping = 0;
   Split unit_pieces;
-  double total_ns;
+  double total_ns = 0;
 
   bool in_place() const {
     return access == GroupedAccess::kInPlace || access == GroupedAccess::kBroadcast;

@@ -25,11 +25,8 @@ struct AxisPart {
 std::vector<AxisPart> PartsOf(const WindowAxis& axis) {
   std::vector<AxisPart> parts;
   for (int64_t o = 0; o < axis.out; ++o) {
-    const int64_t first = axis.First(o);
-    const int64_t tap = first >= 0 ? 0 : std::min(axis.window, CeilDiv(-first, axis.dilation));
-    const int64_t past =
-        first >= axis.in ? 0 : std::min(axis.window, CeilDiv(axis.in - first, axis.dilation));
-    const AxisPart part{o, 1, tap, std::max<int64_t>(0, past - tap)};
+    const Interior inside(axis.First(o), axis.dilation, axis.window, axis.in);
+    const AxisPart part{o, 1, inside.begin, inside.end - inside.begin};
     if (!parts.empty() && parts.back().tap == part.tap && parts.back().taps == part.taps) {
       ++parts.back().count;
     } else {

@@ -138,7 +138,7 @@ class Stages {
   void CopyFilters(const Source<float>& filters, int64_t channels, int64_t n, float* copy) const {
     const FilterStrides& strides = problem_.filter_strides;
     const int64_t columns = plan_.columns.taps, taps = plan_.taps();
-    if (filters.native() && TapStep() == 1 && strides.c == taps && strides.k > 0) {
+    if (filters.native() && FiltersArePlanes(problem_)) {
       kernels_.transpose(filters.InPlace(), strides.k, n, channels * taps, copy, plan_.nr);
       return;
     }
