@@ -7,7 +7,7 @@
 namespace lanewise {
 namespace {
 
-// More for a product where V comes from L3, and for one more parallel loop.
+// More for a product where V and M outgrow L2, and for one more parallel loop.
 constexpr double kFarProductNs = 0.003, kStartNs = 5e3;
 // For a byte that another core has just written: 64 channels at 28² take 0.115 ms on two cores if
 // each makes half of the filters, and 0.078 if each makes all.
@@ -31,7 +31,7 @@ Cut CutIntoTasks(const WinogradPlan& plan, const ConvShape& shape, int threads, 
   Cut best{0, 0, 0};
   for (int64_t runs = fewest; runs <= at_most; ++runs) {
     const int64_t count = CeilDiv(plan.set_tiles, runs);
-    const bool far = size_t(plan.v_size(count)) * sizeof(float) > Caches().l2 * 3 / 4;
+    const bool far = size_t(count * of_tile) * sizeof(float) > Caches().l2 * 3 / 4;
     const double product_ns = kProductNs + (far ? kFarProductNs : 0);
     for (int64_t shares = 1; shares <= std::min<int64_t>(2 * threads, plan.panels); ++shares) {
       const double tiles = double(count), c = double(shape.group_c);
