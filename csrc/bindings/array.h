@@ -1,12 +1,14 @@
-// From NumPy arrays to TensorViews. Every binding follows one pattern:
-//   views of the arguments (GIL held) -> release the GIL -> call -> done.
-// No argument is ever converted: the Python layer has settled dtypes, and what it passes is taken
-// as it is or refused with a TypeError.
+// Between NumPy arrays and TensorViews. Every binding follows one pattern:
+//   arrays, options (options.h), result, views (GIL held) -> release the GIL -> call -> return.
+// Most arguments are plain arrays of one type, and are seen to be so here, in no time. All others
+// are for lanewise/_array.py to convert or to refuse.
 #ifndef LANEWISE_BINDINGS_ARRAY_H_
 #define LANEWISE_BINDINGS_ARRAY_H_
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+
+#include <initializer_list>
 
 #include "lanewise/error.h"
 #include "lanewise/tensor.h"
@@ -64,9 +66,45 @@ inline py::tuple Tuple(const Shape& shape) {
   return tuple;
 }
 
+// An argument by its name. Where arrays are asked for, None and packed filters do not count.
+struct Operand {
+  const char* name;
+  py::handle array;
+  bool may_be_out = false;  // element by element
+};
+using Operands = std::initializer_list<Operand>;
+
+// `value` as an array that View takes; copied only where it is misaligned, byte-swapped or none.
+// TypeError for what is not of real numbers.
+py::array AsArray(const char* op, const char* name, py::handle value);
+
+// The same for a small operand that does not promote the result: copied unless it is of its type.
+// TypeError where that is no "same_kind" cast.
+py::array AsArrayOf(const char* op, const char* name, py::handle value, const py::dtype& dtype);
+
+// np.result_type of the arrays; TypeError where there is none.
+py::dtype ResultType(const char* op, Operands operands);
+// The same, where integers and bool become float64.
+py::dtype FloatResultType(const char* op, Operands operands);
+
+// A new, uninitialised array, of the pool's memory where it is large. ValueError, in the name of
+// `op`, where no array can have this shape; MemoryError.
+py::array NewArray(const char* op, const Shape& shape, const py::dtype& dtype);
+// The same, or `out` unless that is None: it must then be able to hold the result and overlap none
+// of the operands.
+py::array Result(const char* op, py::handle out, const Shape& shape, const py::dtype& dtype,
+                 Operands operands);
+
+// Calls `run`, which touches no Python object, while other threads may.
+template <class F>
+void Released(const F& run) {
+  const py::gil_scoped_release release;
+  run();
+}
+
 // One per op, in the file of its name.
 void BindRuntime(py::module_& m);
-void BindWindow(py::module_& m);
+void BindArray(py::module_& m);
 void BindConv(py::module_& m);
 void BindPool(py::module_& m);
 void BindSoftmax(py::module_& m);

@@ -1,48 +1,43 @@
 #include "lanewise/distance.h"
 
 #include "bindings/array.h"
+#include "bindings/options.h"
 
 namespace lanewise::bindings {
-
 namespace {
+
+constexpr Choice<Metric> kMetrics[] = {
+    {"euclidean", Metric::kEuclidean},     {"sqeuclidean", Metric::kSqEuclidean},
+    {"manhattan", Metric::kManhattan},     {"chebyshev", Metric::kChebyshev},
+    {"minkowski", Metric::kMinkowski},     {"cosine", Metric::kCosine},
+    {"correlation", Metric::kCorrelation}, {"hamming", Metric::kHamming},
+    {"canberra", Metric::kCanberra},       {"braycurtis", Metric::kBrayCurtis},
+    {"jaccard", Metric::kJaccard},         {"dot", Metric::kDot}};
 
 using ShapeOp = Shape (*)(const Shape& x, const Shape& y);
 using Op = void (*)(const TensorView& x, const TensorView& y, const DistanceOptions& options,
                     const TensorView& out);
 
-void Define(py::module_& m, const std::string& name, ShapeOp shape, Op op) {
-  m.def((name + "_shape").c_str(),
-        [shape](const py::array& x, const py::array& y) {
-          return Tuple(shape(ShapeOf(x), ShapeOf(y)));
-        },
-        py::arg("x").noconvert(), py::arg("y").noconvert());
+void Define(py::module_& m, const char* name, ShapeOp shape_of, Op op) {
   m.def(
-      name.c_str(),
-      [op](const py::array& x, const py::array& y, Metric metric, double p, py::array& out) {
-        const TensorView x_view = View(x), y_view = View(y), out_view = OutputView(out);
-        py::gil_scoped_release release;
-        op(x_view, y_view, {metric, p}, out_view);
+      name,
+      [name, shape_of, op](py::handle x_, py::handle y_, py::handle metric, double p,
+                           py::handle out) {
+        const py::array x = AsArray(name, "x", x_), y = y_.is_none() ? x : AsArray(name, "y", y_);
+        const DistanceOptions options{ParseChoice({name}, "metric", metric, kMetrics), p};
+        const Shape shape = shape_of(ShapeOf(x), ShapeOf(y));
+        const py::dtype dtype = FloatResultType(name, {{"x", x}, {"y", y}});
+        py::array d = Result(name, out, shape, dtype, {{"x", x}, {"y", y}});
+        const TensorView x_view = View(x), y_view = View(y), d_view = OutputView(d);
+        Released([&] { op(x_view, y_view, options, d_view); });
+        return d;
       },
-      py::arg("x").noconvert(), py::arg("y").noconvert(), py::arg("metric"), py::arg("p"),
-      py::arg("out").noconvert());
+      py::arg("x"), py::arg("y"), py::arg("metric"), py::arg("p"), py::arg("out"));
 }
 
 }  // namespace
 
 void BindDistance(py::module_& m) {
-  py::enum_<Metric>(m, "Metric")
-      .value("EUCLIDEAN", Metric::kEuclidean)
-      .value("SQEUCLIDEAN", Metric::kSqEuclidean)
-      .value("MANHATTAN", Metric::kManhattan)
-      .value("CHEBYSHEV", Metric::kChebyshev)
-      .value("MINKOWSKI", Metric::kMinkowski)
-      .value("COSINE", Metric::kCosine)
-      .value("CORRELATION", Metric::kCorrelation)
-      .value("HAMMING", Metric::kHamming)
-      .value("CANBERRA", Metric::kCanberra)
-      .value("BRAYCURTIS", Metric::kBrayCurtis)
-      .value("JACCARD", Metric::kJaccard)
-      .value("DOT", Metric::kDot);
   Define(m, "pairwise_distances", PairwiseDistancesShape, PairwiseDistances);
   Define(m, "paired_distances", PairedDistancesShape, PairedDistances);
 }

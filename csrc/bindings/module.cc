@@ -15,7 +15,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   });
 
   b::BindRuntime(m);
-  b::BindWindow(m);
+  b::BindArray(m);
   b::BindConv(m);
   b::BindPool(m);
   b::BindSoftmax(m);

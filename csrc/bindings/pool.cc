@@ -1,88 +1,115 @@
 #include "lanewise/pool.h"
 
-#include <pybind11/stl.h>
-
-#include <string>
-#include <type_traits>
-
 #include "bindings/array.h"
+#include "bindings/options.h"
 
 namespace lanewise::bindings {
 namespace {
 
-using Winner = void (*)(const TensorView& x, const PoolOptions& options, const TensorView& out,
-                        const TensorView* indices);
+constexpr Choice<NanPolicy> kNanPolicies[] = {{"propagate", NanPolicy::kPropagate},
+                                              {"omit", NanPolicy::kOmit}};
 
-// Each op is two functions: `name` and `name`_shape.
-template <class Options>
-void DefineShape(py::module_& m, const std::string& name,
-                 Shape (*shape)(const Shape& x, Options options)) {
-  m.def((name + "_shape").c_str(),
-        [shape](const py::array& x, const std::decay_t<Options>& options) {
-          return Tuple(shape(ShapeOf(x), options));
-        },
-        py::arg("x").noconvert(), py::arg("options"));
+// What maxima, minima and averages have in common.
+PoolOptions ParseWindows(const Caller& caller, py::handle window, py::handle stride,
+                         py::handle padding, py::handle dilation, py::handle ceil_mode,
+                         py::handle layout) {
+  PoolOptions options;
+  options.window = ParsePerAxis(caller, "window", window);
+  if (!stride.is_none()) options.stride = ParsePerAxis(caller, "stride", stride);
+  options.dilation = ParsePerAxis(caller, "dilation", dilation);
+  options.padding = ParsePadding(caller, padding);
+  options.ceil_mode = ParseFlag(ceil_mode);
+  options.layout = ParseLayout(caller, layout);
+  return options;
 }
 
-void DefineWinner(py::module_& m, const char* name,
-                  Shape (*shape)(const Shape& x, const PoolOptions& options), Winner op) {
-  DefineShape(m, name, shape);
+using WindowShape = Shape (*)(const Shape& x, const PoolOptions& options);
+
+void DefineWinner(py::module_& m, const Caller& caller, WindowShape shape_of,
+                  void (*op)(const TensorView& x, const PoolOptions& options, const TensorView& out,
+                             const TensorView* indices)) {
   m.def(
-      name,
-      [op](const py::array& x, const PoolOptions& options, py::array& out,
-           std::optional<py::array> indices) {
-        const TensorView x_view = View(x), out_view = OutputView(out);
-        TensorView indices_view;
-        if (indices) indices_view = OutputView(*indices);
-        py::gil_scoped_release release;
-        op(x_view, options, out_view, indices ? &indices_view : nullptr);
+      caller.op,
+      [caller, shape_of, op](py::handle x_, py::handle window, py::handle stride,
+                             py::handle padding, py::handle dilation, py::handle ceil_mode,
+                             py::handle layout, py::handle nan_policy, py::handle return_indices,
+                             py::handle out) -> py::object {
+        const py::array x = AsArray(caller.op, "x", x_);
+        PoolOptions options =
+            ParseWindows(caller, window, stride, padding, dilation, ceil_mode, layout);
+        options.nan_policy = ParseChoice(caller, "nan_policy", nan_policy, kNanPolicies);
+        const Shape shape = shape_of(ShapeOf(x), options);
+        py::array values = Result(caller.op, out, shape, x.dtype(), {{"x", x}});
+        const TensorView x_view = View(x), values_view = OutputView(values);
+        if (!ParseFlag(return_indices)) {
+          Released([&] { op(x_view, options, values_view, nullptr); });
+          return values;
+        }
+        py::array indices = NewArray(caller.op, shape, py::dtype::of<int64_t>());
+        const TensorView indices_view = OutputView(indices);
+        Released([&] { op(x_view, options, values_view, &indices_view); });
+        return py::make_tuple(values, indices);
       },
-      py::arg("x").noconvert(), py::arg("options"), py::arg("out").noconvert(),
-      py::arg("indices").noconvert());
+      py::arg("x"), py::arg("window"), py::arg("stride"), py::arg("padding"), py::arg("dilation"),
+      py::arg("ceil_mode"), py::arg("layout"), py::arg("nan_policy"), py::arg("return_indices"),
+      py::arg("out"));
 }
 
-// Averages, and with a layout for options the global poolings.
-template <class Options>
-void DefinePlain(py::module_& m, const char* name, Shape (*shape)(const Shape& x, Options options),
-                 void (*op)(const TensorView& x, Options options, const TensorView& out)) {
-  DefineShape(m, name, shape);
+void DefineAverage(py::module_& m, const Caller& caller, WindowShape shape_of,
+                   void (*op)(const TensorView& x, const PoolOptions& options,
+                              const TensorView& out)) {
   m.def(
-      name,
-      [op](const py::array& x, const std::decay_t<Options>& options, py::array& out) {
-        const TensorView x_view = View(x), out_view = OutputView(out);
-        py::gil_scoped_release release;
-        op(x_view, options, out_view);
+      caller.op,
+      [caller, shape_of, op](py::handle x_, py::handle window, py::handle stride,
+                             py::handle padding, py::handle dilation, py::handle ceil_mode,
+                             py::handle layout, py::handle count_include_pad, py::handle out) {
+        const py::array x = AsArray(caller.op, "x", x_);
+        PoolOptions options =
+            ParseWindows(caller, window, stride, padding, dilation, ceil_mode, layout);
+        options.count_include_pad = ParseFlag(count_include_pad);
+        const Shape shape = shape_of(ShapeOf(x), options);
+        const py::dtype dtype = FloatResultType(caller.op, {{"x", x}});
+        py::array means = Result(caller.op, out, shape, dtype, {{"x", x}});
+        const TensorView x_view = View(x), means_view = OutputView(means);
+        Released([&] { op(x_view, options, means_view); });
+        return means;
       },
-      py::arg("x").noconvert(), py::arg("options"), py::arg("out").noconvert());
+      py::arg("x"), py::arg("window"), py::arg("stride"), py::arg("padding"), py::arg("dilation"),
+      py::arg("ceil_mode"), py::arg("layout"), py::arg("count_include_pad"), py::arg("out"));
+}
+
+using DTypeRule = py::dtype (*)(const char* op, Operands operands);
+
+void DefineGlobal(py::module_& m, const Caller& caller, DTypeRule dtype_of,
+                  Shape (*shape_of)(const Shape& x, Layout layout),
+                  void (*op)(const TensorView& x, Layout layout, const TensorView& out)) {
+  m.def(
+      caller.op,
+      [caller, dtype_of, shape_of, op](py::handle x_, py::handle layout, py::handle out) {
+        const py::array x = AsArray(caller.op, "x", x_);
+        const Layout code = ParseLayout(caller, layout);
+        const Shape shape = shape_of(ShapeOf(x), code);
+        const py::dtype dtype = dtype_of(caller.op, {{"x", x}});
+        py::array values = Result(caller.op, out, shape, dtype, {{"x", x}});
+        const TensorView x_view = View(x), values_view = OutputView(values);
+        Released([&] { op(x_view, code, values_view); });
+        return values;
+      },
+      py::arg("x"), py::arg("layout"), py::arg("out"));
 }
 
 }  // namespace
 
 void BindPool(py::module_& m) {
-  py::enum_<NanPolicy>(m, "NanPolicy")
-      .value("PROPAGATE", NanPolicy::kPropagate)
-      .value("OMIT", NanPolicy::kOmit);
-
-  py::class_<PoolOptions>(m, "PoolOptions")
-      .def(py::init([](PerAxis<int64_t> window, std::optional<PerAxis<int64_t>> stride,
-                       PerAxis<int64_t> dilation, PaddingRule rule, PerAxis<int64_t> before,
-                       PerAxis<int64_t> after, bool ceil_mode, Layout layout, NanPolicy nan_policy,
-                       bool count_include_pad) {
-             return PoolOptions{window,    stride, dilation,   {rule, before, after},
-                                ceil_mode, layout, nan_policy, count_include_pad};
-           }),
-           py::arg("window"), py::arg("stride"), py::arg("dilation"), py::arg("rule"),
-           py::arg("before"), py::arg("after"), py::arg("ceil_mode"), py::arg("layout"),
-           py::arg("nan_policy"), py::arg("count_include_pad"));
-
-  DefineWinner(m, "max_pool2d", MaxPool2dShape, MaxPool2d);
-  DefineWinner(m, "min_pool2d", MinPool2dShape, MinPool2d);
-  DefineWinner(m, "max_pool1d", MaxPool1dShape, MaxPool1d);
-  DefineWinner(m, "min_pool1d", MinPool1dShape, MinPool1d);
-  DefinePlain(m, "avg_pool2d", AvgPool2dShape, AvgPool2d);
-  DefinePlain(m, "avg_pool1d", AvgPool1dShape, AvgPool1d);
-  DefinePlain(m, "global_max_pool2d", GlobalMaxPool2dShape, GlobalMaxPool2d);
-  DefinePlain(m, "global_avg_pool2d", GlobalAvgPool2dShape, GlobalAvgPool2d);
+  DefineWinner(m, {"max_pool2d", 2}, MaxPool2dShape, MaxPool2d);
+  DefineWinner(m, {"min_pool2d", 2}, MinPool2dShape, MinPool2d);
+  DefineWinner(m, {"max_pool1d", 1}, MaxPool1dShape, MaxPool1d);
+  DefineWinner(m, {"min_pool1d", 1}, MinPool1dShape, MinPool1d);
+  DefineAverage(m, {"avg_pool2d", 2}, AvgPool2dShape, AvgPool2d);
+  DefineAverage(m, {"avg_pool1d", 1}, AvgPool1dShape, AvgPool1d);
+  DefineGlobal(m, {"global_max_pool2d", 2}, &ResultType, GlobalMaxPool2dShape, GlobalMaxPool2d);
+  DefineGlobal(m, {"global_avg_pool2d", 2}, &FloatResultType, GlobalAvgPool2dShape,
+               GlobalAvgPool2d);
 }
 
 }  // namespace lanewise::bindings

@@ -1,101 +1,104 @@
 #include "lanewise/softmax.h"
 
-#include <pybind11/stl.h>
-
-#include <optional>
-
 #include "bindings/array.h"
+#include "bindings/options.h"
 
 namespace lanewise::bindings {
 namespace {
 
-using Backward = void (*)(const TensorView& dy, const TensorView& y, const Axes& axes,
-                          const TensorView& out);
-
-void Define(py::module_& m, const char* name, Backward op) {
-  m.def(
-      name,
-      [op](const py::array& dy, const py::array& y, const Axes& axes, py::array& out) {
-        const TensorView dy_view = View(dy), y_view = View(y), out_view = OutputView(out);
-        py::gil_scoped_release release;
-        op(dy_view, y_view, axes, out_view);
-      },
-      py::arg("dy").noconvert(), py::arg("y").noconvert(), py::arg("axes"),
-      py::arg("out").noconvert());
+py::array AsMask(py::handle value) {
+  const py::array mask = AsArray("softmax", "mask", value);
+  if (mask.dtype().kind() == 'b') return mask;
+  throw py::type_error("softmax: mask has dtype " + std::string(py::str(mask.dtype())) +
+                       ", expected bool");
 }
 
 void BindForward(py::module_& m) {
   m.def(
       "softmax",
-      [](const py::array& x, const Axes& axes, const std::optional<py::array>& mask,
-         py::array& out) {
-        const TensorView x_view = View(x), out_view = OutputView(out);
-        const TensorView mask_view = mask ? View(*mask) : TensorView();
-        py::gil_scoped_release release;
-        Softmax(x_view, axes, mask ? &mask_view : nullptr, out_view);
+      [](py::handle x_, py::handle axis, py::handle mask_, py::handle out) {
+        const py::array x = AsArray("softmax", "x", x_);
+        const py::object mask = mask_.is_none() ? py::none() : py::object(AsMask(mask_));
+        const Axes axes = ParseAxes({"softmax"}, axis, static_cast<int>(x.ndim()));
+        const py::dtype dtype = FloatResultType("softmax", {{"x", x}});
+        py::array y = Result("softmax", out, ShapeOf(x), dtype, {{"x", x, true}, {"mask", mask}});
+        const TensorView x_view = View(x), y_view = OutputView(y);
+        const TensorView mask_view = mask.is_none() ? TensorView() : View(mask);
+        Released([&] { Softmax(x_view, axes, mask.is_none() ? nullptr : &mask_view, y_view); });
+        return y;
       },
-      py::arg("x").noconvert(), py::arg("axes"), py::arg("mask").noconvert(),
-      py::arg("out").noconvert());
+      py::arg("x"), py::arg("axis"), py::arg("mask"), py::arg("out"));
   m.def(
       "log_softmax",
-      [](const py::array& x, const Axes& axes, py::array& out) {
-        const TensorView x_view = View(x), out_view = OutputView(out);
-        py::gil_scoped_release release;
-        LogSoftmax(x_view, axes, out_view);
+      [](py::handle x_, py::handle axis, py::handle out) {
+        const py::array x = AsArray("log_softmax", "x", x_);
+        const Axes axes = ParseAxes({"log_softmax"}, axis, static_cast<int>(x.ndim()));
+        py::array y = Result("log_softmax", out, ShapeOf(x),
+                             FloatResultType("log_softmax", {{"x", x}}), {{"x", x, true}});
+        const TensorView x_view = View(x), y_view = OutputView(y);
+        Released([&] { LogSoftmax(x_view, axes, y_view); });
+        return y;
       },
-      py::arg("x").noconvert(), py::arg("axes"), py::arg("out").noconvert());
+      py::arg("x"), py::arg("axis"), py::arg("out"));
 }
 
-void BindBackward(py::module_& m) {
+void DefineBackward(py::module_& m, const char* name,
+                    void (*op)(const TensorView& dy, const TensorView& y, const Axes& axes,
+                               const TensorView& out)) {
   m.def(
-      "softmax_backward_shape",
-      [](const std::string& op, const py::array& dy, const py::array& y) {
-        return Tuple(SoftmaxBackwardShape(op.c_str(), ShapeOf(dy), ShapeOf(y)));
+      name,
+      [name, op](py::handle dy_, py::handle y_, py::handle axis, py::handle out) {
+        const py::array dy = AsArray(name, "dy", dy_), y = AsArray(name, "y", y_);
+        const Shape shape = SoftmaxBackwardShape(name, ShapeOf(dy), ShapeOf(y));
+        const Axes axes = ParseAxes({name}, axis, static_cast<int>(dy.ndim()));
+        const py::dtype dtype = FloatResultType(name, {{"dy", dy}, {"y", y}});
+        py::array dx = Result(name, out, shape, dtype, {{"dy", dy, true}, {"y", y}});
+        const TensorView dy_view = View(dy), y_view = View(y), dx_view = OutputView(dx);
+        Released([&] { op(dy_view, y_view, axes, dx_view); });
+        return dx;
       },
-      py::arg("op"), py::arg("dy").noconvert(), py::arg("y").noconvert());
-  Define(m, "softmax_backward", &SoftmaxBackward);
-  Define(m, "log_softmax_backward", &LogSoftmaxBackward);
+      py::arg("dy"), py::arg("y"), py::arg("axis"), py::arg("out"));
 }
 
 void BindLogSumExp(py::module_& m) {
   m.def(
-      "logsumexp_shape",
-      [](const py::array& x, const Axes& axes, bool keepdims) {
-        return Tuple(LogSumExpShape(ShapeOf(x), axes, keepdims));
-      },
-      py::arg("x").noconvert(), py::arg("axes"), py::arg("keepdims"));
-  m.def(
       "logsumexp",
-      [](const py::array& x, const Axes& axes, bool keepdims, py::array& out) {
-        const TensorView x_view = View(x), out_view = OutputView(out);
-        py::gil_scoped_release release;
-        LogSumExp(x_view, axes, keepdims, out_view);
+      [](py::handle x_, py::handle axis, py::handle keepdims, py::handle out) {
+        const py::array x = AsArray("logsumexp", "x", x_);
+        const Axes axes = ParseAxes({"logsumexp"}, axis, static_cast<int>(x.ndim()));
+        const bool keep = ParseFlag(keepdims);
+        const Shape shape = LogSumExpShape(ShapeOf(x), axes, keep);
+        py::array y =
+            Result("logsumexp", out, shape, FloatResultType("logsumexp", {{"x", x}}), {{"x", x}});
+        const TensorView x_view = View(x), y_view = OutputView(y);
+        Released([&] { LogSumExp(x_view, axes, keep, y_view); });
+        return y;
       },
-      py::arg("x").noconvert(), py::arg("axes"), py::arg("keepdims"), py::arg("out").noconvert());
+      py::arg("x"), py::arg("axis"), py::arg("keepdims"), py::arg("out"));
 }
 
 void BindJacobian(py::module_& m) {
   m.def(
-      "softmax_jacobian_shape",
-      [](const py::array& y, const Axes& axes) {
-        return Tuple(SoftmaxJacobianShape(ShapeOf(y), axes));
-      },
-      py::arg("y").noconvert(), py::arg("axes"));
-  m.def(
       "softmax_jacobian",
-      [](const py::array& y, const Axes& axes, py::array& out) {
-        const TensorView y_view = View(y), out_view = OutputView(out);
-        py::gil_scoped_release release;
-        SoftmaxJacobian(y_view, axes, out_view);
+      [](py::handle y_, py::handle axis, py::handle out) {
+        const py::array y = AsArray("softmax_jacobian", "y", y_);
+        const Axes axes = ParseAxes({"softmax_jacobian"}, axis, static_cast<int>(y.ndim()));
+        const Shape shape = SoftmaxJacobianShape(ShapeOf(y), axes);
+        py::array jacobian = Result("softmax_jacobian", out, shape,
+                                    FloatResultType("softmax_jacobian", {{"y", y}}), {{"y", y}});
+        const TensorView y_view = View(y), jacobian_view = OutputView(jacobian);
+        Released([&] { SoftmaxJacobian(y_view, axes, jacobian_view); });
+        return jacobian;
       },
-      py::arg("y").noconvert(), py::arg("axes"), py::arg("out").noconvert());
+      py::arg("y"), py::arg("axis"), py::arg("out"));
 }
 
 }  // namespace
 
 void BindSoftmax(py::module_& m) {
   BindForward(m);
-  BindBackward(m);
+  DefineBackward(m, "softmax_backward", &SoftmaxBackward);
+  DefineBackward(m, "log_softmax_backward", &LogSoftmaxBackward);
   BindLogSumExp(m);
   BindJacobian(m);
 }

@@ -2,8 +2,11 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <climits>
 #include <cmath>
+#include <cstdint>
+#include <cstdlib>
 #include <fstream>
 #include <string>
 
@@ -19,24 +22,39 @@ int CpusOf(double quota, double period) {
   return quota > 0 && period > 0 ? static_cast<int>(std::ceil(quota / period)) : INT_MAX;
 }
 
-// cgroup v2: "<quota> <period>" or "max <period>", in every directory from the process's own up.
-int LimitV2(std::string path) {
-  int limit = INT_MAX;
-  while (true) {
-    std::ifstream file("/sys/fs/cgroup" + path + "/cpu.max");
-    std::string quota;
-    double period = 0;
-    if (file >> quota >> period && quota != "max") {
-      limit = std::min(limit, CpusOf(std::strtod(quota.c_str(), nullptr), period));
+// Calls found(directory, 2) for every directory of the process's cgroup of version 2, from its own
+// up to the root, and found(directory, 1) for that of a controller of version 1.
+template <class F>
+void ForEachCgroup(const std::string& controller, const F& found) {
+  // Lines are "hierarchy:controllers:path"; version 2 has the single line "0::path".
+  std::ifstream file("/proc/self/cgroup");
+  for (std::string line; std::getline(file, line);) {
+    const size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (first == std::string::npos || second == std::string::npos) continue;
+    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+    std::string path = line.substr(second + 1);
+    if (path == "/") path.clear();
+    if (controllers == ",,") {
+      for (size_t end = path.size(); end != std::string::npos;
+           end = end == 0 ? std::string::npos : path.rfind('/', end - 1)) {
+        found("/sys/fs/cgroup" + path.substr(0, end), 2);
+      }
+    } else if (controllers.find("," + controller + ",") != std::string::npos) {
+      found("/sys/fs/cgroup/" + controller + path, 1);
     }
-    const size_t slash = path.rfind('/');
-    if (slash == std::string::npos) return limit;
-    path.resize(slash);
   }
 }
 
-int LimitV1(const std::string& path) {
-  const std::string directory = "/sys/fs/cgroup/cpu" + path;
+// "<quota> <period>" or "max <period>".
+int CpuLimitV2(const std::string& directory) {
+  std::ifstream file(directory + "/cpu.max");
+  std::string quota;
+  double period = 0;
+  if (!(file >> quota >> period) || quota == "max") return INT_MAX;
+  return CpusOf(std::strtod(quota.c_str(), nullptr), period);
+}
+
+int CpuLimitV1(const std::string& directory) {
   double quota = 0, period = 0;
   std::ifstream(directory + "/cpu.cfs_quota_us") >> quota;
   std::ifstream(directory + "/cpu.cfs_period_us") >> period;
@@ -55,20 +73,31 @@ const CacheSizes& Caches() {
 }
 
 int CgroupCpuLimit() {
-  // Lines are "hierarchy:controllers:path"; v2 has the single line "0::path".
-  std::ifstream file("/proc/self/cgroup");
   int limit = INT_MAX;
+  ForEachCgroup("cpu", [&](const std::string& directory, int version) {
+    limit = std::min(limit, version == 2 ? CpuLimitV2(directory) : CpuLimitV1(directory));
+  });
+  return limit;
+}
+
+size_t MemoryLimit() {
+  size_t limit = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+  ForEachCgroup("memory", [&](const std::string& directory, int version) {
+    std::ifstream file(directory + (version == 2 ? "/memory.max" : "/memory.limit_in_bytes"));
+    size_t bytes = 0;
+    if (file >> bytes) limit = std::min(limit, bytes);  // not where it says "max"
+  });
+  return limit;
+}
+
+size_t MemoryAvailable() {
+  std::ifstream file("/proc/meminfo");
   for (std::string line; std::getline(file, line);) {
-    const size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (first == std::string::npos || second == std::string::npos) continue;
-    const std::string controllers = line.substr(first + 1, second - first - 1);
-    const std::string path = line.substr(second + 1);
-    if (controllers.empty()) limit = std::min(limit, LimitV2(path == "/" ? "" : path));
-    if (("," + controllers + ",").find(",cpu,") != std::string::npos) {
-      limit = std::min(limit, LimitV1(path == "/" ? "" : path));
+    if (line.compare(0, 13, "MemAvailable:") == 0) {
+      return static_cast<size_t>(std::strtoull(line.c_str() + 13, nullptr, 10)) << 10;
     }
   }
-  return limit;
+  return SIZE_MAX;
 }
 
 }  // namespace lanewise

@@ -1,4 +1,4 @@
-// Facts about this machine, read once.
+// Facts about this machine.
 #ifndef LANEWISE_RUNTIME_CPU_H_
 #define LANEWISE_RUNTIME_CPU_H_
 
@@ -12,12 +12,19 @@ struct CacheSizes {
   size_t l3;  // shared
 };
 
-// Bytes; the sizes of a common server core where the system does not tell. They bound scratch and
-// shape tiles, and never the order of a sum, so that results do not depend on them.
+// Bytes, read once; the sizes of a common server core where the system does not tell. They bound
+// scratch and shape tiles, and never the order of a sum, so that results do not depend on them.
 const CacheSizes& Caches();
 
 // CPUs' worth of time that the cgroup grants, rounded up; a large number where there is no limit.
 int CgroupCpuLimit();
+
+// Bytes of memory that this process may have: the machine's, or the cgroup's limit if that is less.
+size_t MemoryLimit();
+
+// Bytes that the system could give out now without swapping; a large number where it does not tell.
+// Asks anew each time (3 µs).
+size_t MemoryAvailable();
 
 }  // namespace lanewise
 

@@ -2,7 +2,15 @@
 
 from . import _pending
 from ._core import __version__
-from ._runtime import config, get_num_threads, set_num_threads, set_simd_target, show_config
+from ._runtime import (
+    config,
+    get_num_threads,
+    release_pool,
+    set_num_threads,
+    set_pool_limit,
+    set_simd_target,
+    show_config,
+)
 from .conv import conv1d, conv2d, conv2d_algorithm, conv_transpose2d, set_conv_algorithm
 from .distance import paired_distances, pairwise_distances
 from .packed_filter import PackedFilter, pack_filter
@@ -48,8 +56,10 @@ __all__ = [
     "pack_filter",
     "paired_distances",
     "pairwise_distances",
+    "release_pool",
     "set_conv_algorithm",
     "set_num_threads",
+    "set_pool_limit",
     "set_simd_target",
     "show_config",
     "softmax",

@@ -1,4 +1,4 @@
-"""What every op asks of its array arguments: accept, promote, allocate, refuse."""
+"""What every op asks of its array arguments: accept, promote, refuse."""
 
 from __future__ import annotations
 
@@ -48,12 +48,6 @@ def result_type(op: str, **arrays: Array | PackedFilter) -> np.dtype[Any]:
         raise TypeError(f"{op}: no dtype holds the values of {seen}") from None
 
 
-def float_result_type(op: str, **arrays: Array) -> np.dtype[Any]:
-    """The same, where integers and bool become float64."""
-    dtype = result_type(op, **arrays)
-    return FLOAT64 if dtype.kind in "iub" else dtype
-
-
 def cast_array(
     op: str, name: str, array: _Operand, dtype: np.dtype[Any], copy: bool = False
 ) -> _Operand:
@@ -72,15 +66,10 @@ def cast_array(
     return cast(_Operand, array.astype(dtype))
 
 
-def output(
-    op: str, out: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any], **inputs: Array
-) -> Array:
-    """A new array for the result, or `out` if it can hold it and overlaps none of `inputs`."""
-    if out is None:
-        try:
-            return np.empty(shape, dtype)
-        except ValueError as error:
-            raise ValueError(f"{op}: no array can have the result's shape {shape}") from error
+def check_out(
+    op: str, out: Array, shape: tuple[int, ...], dtype: np.dtype[Any], **inputs: Array
+) -> None:
+    """Refuses an `out` that cannot hold the result, or that overlaps one of `inputs`."""
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{op}: out is a {type(out).__name__}, expected numpy.ndarray")
     if out.dtype != dtype or not out.dtype.isnative:
@@ -96,17 +85,6 @@ def output(
     for name, array in inputs.items():
         if np.may_share_memory(out, array):
             raise ValueError(f"{op}: out overlaps {name} in memory")
-    return out
-
-
-def same_elements(a: object, b: Array) -> bool:
-    """Whether `a` is an array whose every element lies where the same element of `b` does."""
-    return a is b or (
-        isinstance(a, np.ndarray)
-        and np.may_share_memory(a, b)  # ten times cheaper than to ask for addresses
-        and (a.dtype, a.shape, a.strides) == (b.dtype, b.shape, b.strides)
-        and a.ctypes.data == b.ctypes.data
-    )
 
 
 def _may_overlap_itself(array: Array) -> bool:

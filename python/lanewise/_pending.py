@@ -11,7 +11,6 @@ NAMES = frozenset(
     avg_pool2d_backward max_pool2d_backward
     cross_entropy
     nearest_neighbors pairwise_argmin pairwise_distances_backward radius_neighbors
-    release_pool set_pool_limit
     """.split()  # noqa: SIM905
 )
 

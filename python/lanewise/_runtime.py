@@ -1,8 +1,9 @@
-"""Process-wide settings: threads and SIMD target."""
+"""Process-wide settings: threads, SIMD target and the pool of memory for large results."""
 
 from __future__ import annotations
 
-from typing import TypedDict
+import operator
+from typing import SupportsIndex, TypedDict
 
 import numpy as np
 
@@ -18,6 +19,9 @@ class Config(TypedDict):
     simd: str
     simd_available: list[str]
     threads: int
+    pool_limit: int
+    pool_waiting: int
+    pool_in_use: int
 
 
 def set_num_threads(n: int) -> None:
@@ -77,8 +81,60 @@ def set_simd_target(name: str | None) -> None:
     _core.set_simd_target(name or "")
 
 
+def set_pool_limit(bytes: SupportsIndex) -> None:
+    """Let at most so many bytes of large results wait to be used again.
+
+    Most of the time that a large new array takes is the system's, which hands out its pages one by
+    one as they are first written. So results of 32 MB and more lie in blocks of memory, in huge
+    pages where the system has them, that return to a pool when the array dies and serve the next
+    result of about that size. The arrays own their memory and behave like any other. The blocks
+    that were not used for longest go back to the system while those that wait exceed the limit, or
+    half of what the system has available; all do where memory runs short.
+
+    Parameters
+    ----------
+    bytes : int
+        0 turns the pool off, for results from now on. The default is an eighth of the memory that
+        the machine has, or the cgroup allows.
+
+    Raises
+    ------
+    ValueError
+        If it is negative, or does not fit in 64 bits.
+
+    Examples
+    --------
+    >>> import lanewise as lw
+    >>> limit = lw.config()["pool_limit"]
+    >>> lw.set_pool_limit(0)
+    >>> lw.set_pool_limit(limit)
+    """
+    number = operator.index(bytes)
+    if not 0 <= number < 2**64:
+        raise ValueError(f"set_pool_limit: bytes is {number}, expected 0 to 2**64 - 1")
+    _core.set_pool_limit(number)
+
+
+def release_pool() -> None:
+    """Give all memory back to the system that waits in the pool; `set_pool_limit` tells of it.
+
+    Examples
+    --------
+    >>> import lanewise as lw
+    >>> lw.release_pool()
+    >>> lw.config()["pool_waiting"]
+    0
+    """
+    _core.release_pool()
+
+
 def config() -> Config:
-    """Version, compiler, SIMD targets available and in use, and threads, as a dict."""
+    """Version, compiler, SIMD targets available and in use, threads and pool, as a dict.
+
+    The pool's numbers are bytes: those that may wait to be used again, those that do, and those of
+    arrays that are alive.
+    """
+    limit, waiting, in_use = _core.pool_usage()
     return {
         "version": _core.__version__,
         "compiler": _core.compiler,
@@ -86,6 +142,9 @@ def config() -> Config:
         "simd": _core.get_simd_target(),
         "simd_available": _core.available_simd_targets(),
         "threads": _core.get_num_threads(),
+        "pool_limit": limit,
+        "pool_waiting": waiting,
+        "pool_in_use": in_use,
     }
 
 

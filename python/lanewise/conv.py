@@ -2,51 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, SupportsIndex, TypeVar
+from collections.abc import Sequence
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from . import _core
-from ._array import Array, as_array, cast_array, output, result_type
-from ._window import (
-    Layout1d,
-    Layout2d,
-    Padding,
-    PerAxis,
-    group_count,
-    layout_code,
-    padding_code,
-    per_axis,
-)
+from ._array import Array, as_array, cast_array
+from ._window import Layout1d, Layout2d, Padding, PerAxis
 from .packed_filter import PackedFilter
-
-_Key = TypeVar("_Key")
-_Code = TypeVar("_Code")
-
-_ACTIVATIONS = {
-    None: _core.Activation.NONE,
-    "relu": _core.Activation.RELU,
-    "relu6": _core.Activation.RELU6,
-    "silu": _core.Activation.SILU,
-    "gelu": _core.Activation.GELU,
-    "leaky_relu": _core.Activation.LEAKY_RELU,
-    "sigmoid": _core.Activation.SIGMOID,
-    "tanh": _core.Activation.TANH,
-}
-_PAD_MODES = {
-    "constant": _core.PadMode.CONSTANT,
-    "reflect": _core.PadMode.REFLECT,
-    "symmetric": _core.PadMode.SYMMETRIC,
-    "edge": _core.PadMode.EDGE,
-    "wrap": _core.PadMode.WRAP,
-}
-_ALGORITHMS = {
-    "auto": _core.ConvAlgorithm.AUTO,
-    "direct": _core.ConvAlgorithm.DIRECT,
-    "winograd": _core.ConvAlgorithm.WINOGRAD,
-}
 
 
 def conv2d(
@@ -143,9 +108,11 @@ def conv2d(
     >>> lw.conv2d(image, box, padding=1, pad_mode="edge")[0, 0, :, 0].round(3)
     array([1.667, 2.333, 3.333, 4.   ], dtype=float32)
     """
-    return _convolve(
-        "conv2d", 2, _core.conv2d_shape, _core.conv2d, x, w, bias, stride, padding, dilation,
-        groups, layout, pad_mode, flip, activation, algorithm, dtype, out,
+    if dtype is not None:
+        x, w, dtype = _cast_operands("conv2d", x, w, dtype)
+    return _core.conv2d(
+        x, w, bias, stride, padding, dilation, groups, layout, pad_mode, flip, activation,
+        algorithm, dtype, out,
     )  # fmt: skip
 
 
@@ -212,9 +179,11 @@ def conv1d(
     >>> lw.conv1d(signal, difference, padding=[(1, 0)], pad_mode="edge")[0, :, 0]
     array([0., 1., 2., 4.])
     """
-    return _convolve(
-        "conv1d", 1, _core.conv1d_shape, _core.conv1d, x, w, bias, stride, padding, dilation,
-        groups, layout, pad_mode, flip, activation, algorithm, dtype, out,
+    if dtype is not None:
+        x, w, dtype = _cast_operands("conv1d", x, w, dtype)
+    return _core.conv1d(
+        x, w, bias, stride, padding, dilation, groups, layout, pad_mode, flip, activation,
+        algorithm, dtype, out,
     )  # fmt: skip
 
 
@@ -285,21 +254,9 @@ def conv_transpose2d(
            [3., 3., 4., 4.],
            [3., 3., 4., 4.]])
     """
-    op = "conv_transpose2d"
-    options = _core.ConvTranspose2dOptions(
-        per_axis(op, "stride", stride),
-        per_axis(op, "dilation", dilation),
-        *padding_code(op, padding),
-        per_axis(op, "output_padding", output_padding),
-        group_count(op, groups),
-        layout_code(op, layout),
+    return _core.conv_transpose2d(
+        x, w, bias, stride, padding, output_padding, dilation, groups, layout, out
     )
-    x = as_array(op, "x", x)
-    if type(w) is not PackedFilter:
-        w = as_array(op, "w", w)
-    result = result_type(op, x=x, w=w)
-    shape = _core.conv_transpose2d_shape(x, w, options)
-    return _finish(op, _core.conv_transpose2d, x, w, bias, options, shape, result, out)
 
 
 def conv2d_algorithm(
@@ -349,20 +306,10 @@ def conv2d_algorithm(
     >>> lw.conv2d_algorithm((1, 56, 56, 64), (1, 1, 64, 64))
     ('direct', 'Winograd is for windows of 3x3, 5x5, or 3, 5 or 7 in line, stride 1 and float32')
     """
-    op = "conv2d_algorithm"
-    options = _core.Conv2dOptions(
-        per_axis(op, "stride", stride),
-        per_axis(op, "dilation", dilation),
-        *padding_code(op, padding),
-        group_count(op, groups),
-        layout_code(op, layout),
-        _core.Activation.NONE,
-        _core.PadMode.CONSTANT,
-        False,
-        _core.ConvAlgorithm.AUTO,
+    result = as_array("conv2d_algorithm", "dtype", np.empty(0, dtype))
+    return _core.conv2d_algorithm(
+        tuple(x_shape), tuple(w_shape), result, stride, padding, dilation, groups, layout
     )
-    result = as_array(op, "dtype", np.empty(0, dtype))
-    return _core.conv2d_choice(tuple(x_shape), tuple(w_shape), result, options)
 
 
 def set_conv_algorithm(name: str) -> None:
@@ -390,75 +337,12 @@ def set_conv_algorithm(name: str) -> None:
     _core.set_conv_algorithm(name)
 
 
-def _convolve(
-    op: str,
-    spatial: int,
-    shape_of: Callable[[Array, Array | PackedFilter, _core.Conv2dOptions], tuple[int, ...]],
-    kernel: Callable[..., None],
-    x: ArrayLike,
-    w: ArrayLike | PackedFilter,
-    bias: ArrayLike | None,
-    stride: PerAxis,
-    padding: Padding,
-    dilation: PerAxis,
-    groups: SupportsIndex,
-    layout: str,
-    pad_mode: str,
-    flip: bool,
-    activation: str | None,
-    algorithm: str,
-    dtype: DTypeLike | None,
-    out: Array | None,
-) -> Array:
-    """What conv2d and conv1d share: `spatial` says how many axes a window slides along."""
-    options = _core.Conv2dOptions(
-        per_axis(op, "stride", stride, spatial),
-        per_axis(op, "dilation", dilation, spatial),
-        *padding_code(op, padding, spatial),
-        group_count(op, groups),
-        layout_code(op, layout, spatial),
-        _choice(op, "activation", activation, _ACTIVATIONS),
-        _choice(op, "pad_mode", pad_mode, _PAD_MODES),
-        bool(flip),
-        _choice(op, "algorithm", algorithm, _ALGORITHMS),
-    )
-    x = as_array(op, "x", x)
+def _cast_operands(
+    op: str, x: ArrayLike, w: ArrayLike | PackedFilter, dtype: DTypeLike
+) -> tuple[Array, Array | PackedFilter, np.dtype[Any]]:
+    """The operands as kernels can read them for a result of this dtype, and that as a dtype."""
+    result = np.dtype(dtype)
     if type(w) is not PackedFilter:
         w = as_array(op, "w", w)
-    if dtype is None:
-        result = result_type(op, x=x, w=w)
-    else:
-        result = np.dtype(dtype)
-        x, w = cast_array(op, "x", x, result), cast_array(op, "w", w, result)
-    shape = shape_of(x, w, options)
-    return _finish(op, kernel, x, w, bias, options, shape, result, out)
-
-
-def _finish(
-    op: str,
-    kernel: Callable[..., None],
-    x: Array,
-    w: Array | PackedFilter,
-    bias: ArrayLike | None,
-    options: object,
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    out: Array | None,
-) -> Array:
-    operands = {"x": x}
-    if type(w) is not PackedFilter:  # whose memory nobody else has
-        operands["w"] = w
-    if bias is not None:
-        # The bias is small, and cast whole; it never promotes.
-        array = as_array(op, "bias", bias)
-        bias = operands["bias"] = cast_array(op, "bias", array, dtype, copy=True)
-    out = output(op, out, shape, dtype, **operands)
-    kernel(x, w, bias, options, out)
-    return out
-
-
-def _choice(op: str, name: str, value: _Key, codes: Mapping[_Key, _Code]) -> _Code:
-    if value not in codes:
-        names = ", ".join(map(repr, codes))
-        raise ValueError(f"{op}: {name} is {value!r}, expected one of {names}")
-    return codes[value]
+    x = cast_array(op, "x", as_array(op, "x", x), result)
+    return x, cast_array(op, "w", w, result), result

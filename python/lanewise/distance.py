@@ -2,27 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from numpy.typing import ArrayLike
 
 from . import _core
-from ._array import Array, as_array, float_result_type, output
-
-_METRICS = {
-    "euclidean": _core.Metric.EUCLIDEAN,
-    "sqeuclidean": _core.Metric.SQEUCLIDEAN,
-    "manhattan": _core.Metric.MANHATTAN,
-    "chebyshev": _core.Metric.CHEBYSHEV,
-    "minkowski": _core.Metric.MINKOWSKI,
-    "cosine": _core.Metric.COSINE,
-    "correlation": _core.Metric.CORRELATION,
-    "hamming": _core.Metric.HAMMING,
-    "canberra": _core.Metric.CANBERRA,
-    "braycurtis": _core.Metric.BRAYCURTIS,
-    "jaccard": _core.Metric.JACCARD,
-    "dot": _core.Metric.DOT,
-}
+from ._array import Array
 
 
 def pairwise_distances(
@@ -103,10 +86,7 @@ def pairwise_distances(
     >>> lw.pairwise_distances([[1, 0, 1, 1]], [[1, 1, 0, 1]], "jaccard")
     array([[0.5]])
     """
-    x = as_array("pairwise_distances", "x", x)
-    y = x if y is None else as_array("pairwise_distances", "y", y)
-    shape = _core.pairwise_distances_shape
-    return _distances("pairwise_distances", shape, _core.pairwise_distances, x, y, metric, p, out)
+    return _core.pairwise_distances(x, y, metric, _exponent("pairwise_distances", metric, p), out)
 
 
 def paired_distances(
@@ -157,37 +137,18 @@ def paired_distances(
     >>> lw.paired_distances([1, 2, 4], [1, 2, 2], "minkowski", p=3)
     array(2.)
     """
-    x, y = as_array("paired_distances", "x", x), as_array("paired_distances", "y", y)
-    shape = _core.paired_distances_shape
-    return _distances("paired_distances", shape, _core.paired_distances, x, y, metric, p, out)
+    return _core.paired_distances(x, y, metric, _exponent("paired_distances", metric, p), out)
 
 
-def _distances(
-    op: str,
-    shape_of: Callable[[Array, Array], tuple[int, ...]],
-    kernel: Callable[[Array, Array, _core.Metric, float, Array], None],
-    x: Array,
-    y: Array,
-    metric: str,
-    p: float | None,
-    out: Array | None,
-) -> Array:
-    code = _METRICS.get(metric)
-    if code is None:
-        raise ValueError(f"{op}: metric is {metric!r}, expected one of {', '.join(_METRICS)}")
-    exponent = 2.0
-    if p is not None:
-        if metric != "minkowski":
-            raise ValueError(f"{op}: p is {p!r}, but metric {metric!r} has no exponent")
-        if isinstance(p, str):
-            raise TypeError(f"{op}: p is {p!r}, expected a real number")
-        try:
-            exponent = float(p)
-        except (TypeError, ValueError):
-            raise TypeError(f"{op}: p is {p!r}, expected a real number") from None
-    dtype = x.dtype
-    if dtype is not y.dtype or dtype.kind != "f":
-        dtype = float_result_type(op, x=x, y=y)
-    out = output(op, out, shape_of(x, y), dtype, x=x, y=y)
-    kernel(x, y, code, exponent, out)
-    return out
+def _exponent(op: str, metric: str, p: float | None) -> float:
+    """`p` as a number, which only minkowski has."""
+    if p is None:
+        return 2.0
+    if metric != "minkowski":
+        raise ValueError(f"{op}: p is {p!r}, but metric {metric!r} has no exponent")
+    if isinstance(p, str):
+        raise TypeError(f"{op}: p is {p!r}, expected a real number")
+    try:
+        return float(p)
+    except (TypeError, ValueError):
+        raise TypeError(f"{op}: p is {p!r}, expected a real number") from None

@@ -12,19 +12,11 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from . import _core
 from ._array import Array, as_array
-from ._window import (
-    Layout1d,
-    Layout2d,
-    Padding,
-    PerAxis,
-    group_count,
-    layout_code,
-    padding_code,
-    per_axis,
-)
+from ._window import Layout1d, Layout2d, Padding, PerAxis
 
 _OP = "pack_filter"
 _WITHOUT_HEIGHT = {"NHWC": "NWC", "NCHW": "NCW"}
+_LAYOUTS = {1: ("NWC", "NCW"), 2: ("NHWC", "NCHW")}
 
 
 @final
@@ -77,23 +69,25 @@ nbytes=2304)
     ) -> None:
         w = as_array(_OP, "w", w)
         self._shape, self._dtype = w.shape, w.dtype
-        self._groups, self._flip = group_count(_OP, groups), bool(flip)
+        self._groups, self._flip = _group_count(groups), bool(flip)
         self._spatial = 1 if w.ndim == 3 or layout in ("NWC", "NCW") else 2
         self._layout: str = _WITHOUT_HEIGHT.get(layout, layout) if w.ndim == 3 else layout
-        code = layout_code(_OP, self._layout, self._spatial)
+        if self._layout not in _LAYOUTS[self._spatial]:
+            names = " or ".join(map(repr, _LAYOUTS[self._spatial]))
+            raise ValueError(f"{_OP}: layout is {layout!r}, expected {names}")
         axes = self._spatial + 2
         if w.ndim not in (axes, axes + 1):
             raise ValueError(
                 f"{_OP}: w has shape {w.shape}, expected {axes} axes in layout {self._layout!r}, "
                 f"or {axes + 1} with a bank of filters per image; 3 axes are conv1d's"
             )
-        filters = w.ndim - 1 if code == _core.Layout.NHWC else w.ndim - axes
+        filters = w.ndim - 1 if self._layout.endswith("C") else w.ndim - axes
         if self._groups > 0 and w.shape[filters] % self._groups != 0:
             raise ValueError(
                 f"{_OP}: groups={self._groups} does not divide the {w.shape[filters]} filters of w "
                 f"(shape {w.shape}, layout {self._layout!r})"
             )
-        super().__init__(w, self._groups, code, self._flip)
+        super().__init__(w, self._groups, self._layout, self._spatial, self._flip)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -143,19 +137,8 @@ nbytes=2304)
             sizes = (-1,)
         if any(size < 0 for size in sizes):
             raise ValueError(f"{_OP}: x_shape is {x_shape!r}, expected sizes of at least 0")
-        options = _core.Conv2dOptions(
-            per_axis(_OP, "stride", stride, self._spatial),
-            per_axis(_OP, "dilation", dilation, self._spatial),
-            *padding_code(_OP, padding, self._spatial),
-            self._groups,
-            layout_code(_OP, self._layout, self._spatial),
-            _core.Activation.NONE,
-            _core.PadMode.CONSTANT,
-            self._flip,
-            _core.ConvAlgorithm.AUTO,
-        )
         pack = _core.pack_for_conv2d if self._spatial == 2 else _core.pack_for_conv1d
-        pack(self, sizes, options)
+        pack(self, sizes, stride, padding, dilation, self._groups, self._layout, self._flip)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self._options(), (self.unpacked(),)
@@ -171,6 +154,13 @@ nbytes=2304)
             f"PackedFilter(shape={self._shape}, dtype={self._dtype}, groups={self._groups}, "
             f"layout={self._layout!r}, flip={self._flip}, nbytes={self.nbytes})"
         )
+
+
+def _group_count(groups: SupportsIndex) -> int:
+    try:
+        return operator.index(groups)
+    except TypeError:
+        raise TypeError(f"{_OP}: groups is {groups!r}, expected an int") from None
 
 
 def pack_filter(

@@ -6,74 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _core
-from ._array import Array, as_array, float_result_type, output
-from ._window import Layout1d, Layout2d, Padding, PerAxis, layout_code, padding_code, per_axis
+from ._array import Array
+from ._window import Layout1d, Layout2d, Padding, PerAxis
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-_INT64 = np.dtype(np.int64)
-_NAN_POLICIES = {"propagate": _core.NanPolicy.PROPAGATE, "omit": _core.NanPolicy.OMIT}
-
-
-def _options(
-    op: str,
-    axes: int,
-    layout: str,
-    window: PerAxis,
-    stride: PerAxis | None,
-    padding: Padding,
-    dilation: PerAxis,
-    ceil_mode: bool,
-    nan_policy: str = "propagate",
-    count_include_pad: bool = False,
-) -> _core.PoolOptions:
-    """The core's options of a pooling over so many spatial axes."""
-    policy = _NAN_POLICIES.get(nan_policy)
-    if policy is None:
-        raise ValueError(f"{op}: nan_policy is {nan_policy!r}, expected 'propagate' or 'omit'")
-    return _core.PoolOptions(
-        per_axis(op, "window", window, axes),
-        None if stride is None else per_axis(op, "stride", stride, axes),
-        per_axis(op, "dilation", dilation, axes),
-        *padding_code(op, padding, axes),
-        bool(ceil_mode),
-        layout_code(op, layout, axes),
-        policy,
-        bool(count_include_pad),
-    )
-
-
-def _winner(
-    op: str, x: ArrayLike, options: _core.PoolOptions, return_indices: bool, out: Array | None
-) -> Array | tuple[Array, Array]:
-    """Maxima or minima, whichever `op` is, and maybe where they are."""
-    x = as_array(op, "x", x)
-    shape = getattr(_core, f"{op}_shape")(x, options)
-    out = output(op, out, shape, x.dtype, x=x)
-    indices = output(op, None, shape, _INT64) if return_indices else None
-    getattr(_core, op)(x, options, out, indices)
-    return out if indices is None else (out, indices)
-
-
-def _plain(
-    op: str,
-    x: ArrayLike,
-    options: _core.PoolOptions | _core.Layout,
-    out: Array | None,
-    average: bool = True,
-) -> Array:
-    """Averages, and global maxima."""
-    x = as_array(op, "x", x)
-    dtype = float_result_type(op, x=x) if average else x.dtype
-    out = output(op, out, getattr(_core, f"{op}_shape")(x, options), dtype, x=x)
-    getattr(_core, op)(x, options, out)
-    return out
-
 
 # -------------------------------------------------- what the docstrings below have in common
 
@@ -242,11 +182,10 @@ def max_pool2d(
     array([[10, 11],
            [14, 15]])
     """
-    op = "max_pool2d"
-    options = _options(
-        op, 2, layout, window, stride, padding, dilation, ceil_mode, nan_policy=nan_policy
-    )
-    return _winner(op, x, options, return_indices, out)
+    return _core.max_pool2d(
+        x, window, stride, padding, dilation, ceil_mode, layout,
+        nan_policy, return_indices, out,
+    )  # fmt: skip
 
 
 @overload
@@ -308,11 +247,10 @@ def min_pool2d(
     array([[ 0,  2],
            [ 8, 10]], dtype=uint8)
     """
-    op = "min_pool2d"
-    options = _options(
-        op, 2, layout, window, stride, padding, dilation, ceil_mode, nan_policy=nan_policy
-    )
-    return _winner(op, x, options, return_indices, out)
+    return _core.min_pool2d(
+        x, window, stride, padding, dilation, ceil_mode, layout,
+        nan_policy, return_indices, out,
+    )  # fmt: skip
 
 
 @_documented(axes=2)
@@ -361,19 +299,10 @@ def avg_pool2d(
     >>> lw.avg_pool2d(x, 3, stride=2, padding=1)[0, 0], x[:2, :2].mean()
     (array([2.5], dtype=float32), np.float32(2.5))
     """
-    op = "avg_pool2d"
-    options = _options(
-        op,
-        2,
-        layout,
-        window,
-        stride,
-        padding,
-        dilation,
-        ceil_mode,
-        count_include_pad=count_include_pad,
-    )
-    return _plain(op, x, options, out)
+    return _core.avg_pool2d(
+        x, window, stride, padding, dilation, ceil_mode, layout, count_include_pad,
+        out,
+    )  # fmt: skip
 
 
 @_documented(axes=2)
@@ -406,8 +335,7 @@ def global_max_pool2d(
     >>> lw.global_max_pool2d(np.arange(12).reshape(2, 3, 2))
     array([[[10, 11]]])
     """
-    op = "global_max_pool2d"
-    return _plain(op, x, layout_code(op, layout), out, average=False)
+    return _core.global_max_pool2d(x, layout, out)
 
 
 @_documented(axes=2)
@@ -441,8 +369,7 @@ def global_avg_pool2d(
     >>> lw.global_avg_pool2d(np.arange(12).reshape(2, 3, 2))
     array([[[5., 6.]]])
     """
-    op = "global_avg_pool2d"
-    return _plain(op, x, layout_code(op, layout), out)
+    return _core.global_avg_pool2d(x, layout, out)
 
 
 # -------------------------------------------------------------------------------- one spatial axis
@@ -507,11 +434,10 @@ def max_pool1d(
     >>> values[:, 0], indices[:, 0]
     (array([3., 4., 9.], dtype=float32), array([0, 2, 5]))
     """
-    op = "max_pool1d"
-    options = _options(
-        op, 1, layout, window, stride, padding, dilation, ceil_mode, nan_policy=nan_policy
-    )
-    return _winner(op, x, options, return_indices, out)
+    return _core.max_pool1d(
+        x, window, stride, padding, dilation, ceil_mode, layout,
+        nan_policy, return_indices, out,
+    )  # fmt: skip
 
 
 @overload
@@ -572,11 +498,10 @@ def min_pool1d(
     >>> lw.min_pool1d(x, 3, stride=1, padding="same")[:, 0]
     array([1, 1, 1, 1, 1, 5], dtype=int16)
     """
-    op = "min_pool1d"
-    options = _options(
-        op, 1, layout, window, stride, padding, dilation, ceil_mode, nan_policy=nan_policy
-    )
-    return _winner(op, x, options, return_indices, out)
+    return _core.min_pool1d(
+        x, window, stride, padding, dilation, ceil_mode, layout,
+        nan_policy, return_indices, out,
+    )  # fmt: skip
 
 
 @_documented(axes=1)
@@ -621,16 +546,7 @@ def avg_pool1d(
     >>> lw.avg_pool1d(x, 3, stride=2, padding=1)[:, 0]
     array([2., 2., 5.], dtype=float32)
     """
-    op = "avg_pool1d"
-    options = _options(
-        op,
-        1,
-        layout,
-        window,
-        stride,
-        padding,
-        dilation,
-        ceil_mode,
-        count_include_pad=count_include_pad,
-    )
-    return _plain(op, x, options, out)
+    return _core.avg_pool1d(
+        x, window, stride, padding, dilation, ceil_mode, layout, count_include_pad,
+        out,
+    )  # fmt: skip

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from typing import SupportsIndex, TypeAlias
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _core
-from ._array import Array, as_array, float_result_type, output, same_elements
+from ._array import Array
 
 Axis: TypeAlias = SupportsIndex | tuple[SupportsIndex, ...]
 
@@ -62,16 +60,7 @@ def softmax(
     array([[1., 0.],
            [0., 0.]])
     """
-    op = "softmax"
-    masks = {}
-    if mask is not None:
-        mask = as_array(op, "mask", mask)
-        if mask.dtype != np.bool_:
-            raise TypeError(f"{op}: mask has dtype {mask.dtype}, expected bool")
-        masks["mask"] = mask
-    x, axes, out = _forward(op, x, axis, out, **masks)
-    _core.softmax(x, axes, mask, out)
-    return out
+    return _core.softmax(x, axis, mask, out)
 
 
 def log_softmax(x: ArrayLike, axis: Axis = -1, *, out: Array | None = None) -> Array:
@@ -112,10 +101,7 @@ def log_softmax(x: ArrayLike, axis: Axis = -1, *, out: Array | None = None) -> A
     >>> lw.log_softmax([50.0, 0.0])
     array([-1.92874985e-22, -5.00000000e+01])
     """
-    op = "log_softmax"
-    x, axes, out = _forward(op, x, axis, out)
-    _core.log_softmax(x, axes, out)
-    return out
+    return _core.log_softmax(x, axis, out)
 
 
 def softmax_backward(
@@ -158,10 +144,7 @@ def softmax_backward(
     >>> lw.softmax_backward([1.0, 0.0], [0.25, 0.75])
     array([ 0.1875, -0.1875])
     """
-    op = "softmax_backward"
-    dy, y, axes, out = _backward(op, dy, y, axis, out)
-    _core.softmax_backward(dy, y, axes, out)
-    return out
+    return _core.softmax_backward(dy, y, axis, out)
 
 
 def log_softmax_backward(
@@ -204,10 +187,7 @@ def log_softmax_backward(
     >>> lw.log_softmax_backward([1.0, 0.0], np.log([0.25, 0.75])).round(6)
     array([ 0.75, -0.75])
     """
-    op = "log_softmax_backward"
-    dy, y, axes, out = _backward(op, dy, y, axis, out)
-    _core.log_softmax_backward(dy, y, axes, out)
-    return out
+    return _core.log_softmax_backward(dy, y, axis, out)
 
 
 def logsumexp(
@@ -249,14 +229,7 @@ def logsumexp(
     >>> lw.logsumexp([[1000.0, 1000.0], [0.0, -1000.0]])
     array([1000.69314718,    0.        ])
     """
-    op = "logsumexp"
-    x = as_array(op, "x", x)
-    axes = _axes(op, axis, x.ndim)
-    keepdims = bool(keepdims)
-    shape = _core.logsumexp_shape(x, axes, keepdims)
-    out = output(op, out, shape, float_result_type(op, x=x), x=x)
-    _core.logsumexp(x, axes, keepdims, out)
-    return out
+    return _core.logsumexp(x, axis, keepdims, out)
 
 
 def softmax_jacobian(y: ArrayLike, axis: Axis = -1, *, out: Array | None = None) -> Array:
@@ -296,46 +269,4 @@ def softmax_jacobian(y: ArrayLike, axis: Axis = -1, *, out: Array | None = None)
     array([[ 0.1875, -0.1875],
            [-0.1875,  0.1875]])
     """
-    op = "softmax_jacobian"
-    y = as_array(op, "y", y)
-    axes = _axes(op, axis, y.ndim)
-    shape = _core.softmax_jacobian_shape(y, axes)
-    out = output(op, out, shape, float_result_type(op, y=y), y=y)
-    _core.softmax_jacobian(y, axes, out)
-    return out
-
-
-def _forward(
-    op: str, x: ArrayLike, axis: Axis, out: Array | None, **others: Array
-) -> tuple[Array, tuple[int, ...], Array]:
-    x = as_array(op, "x", x)
-    axes = _axes(op, axis, x.ndim)
-    if out is None or not same_elements(out, x):
-        others["x"] = x
-    return x, axes, output(op, out, x.shape, float_result_type(op, x=x), **others)
-
-
-def _backward(
-    op: str, dy: ArrayLike, y: ArrayLike, axis: Axis, out: Array | None
-) -> tuple[Array, Array, tuple[int, ...], Array]:
-    dy, y = as_array(op, "dy", dy), as_array(op, "y", y)
-    shape = _core.softmax_backward_shape(op, dy, y)
-    axes = _axes(op, axis, dy.ndim)
-    others = {"y": y} if out is not None and same_elements(out, dy) else {"dy": dy, "y": y}
-    return dy, y, axes, output(op, out, shape, float_result_type(op, dy=dy, y=y), **others)
-
-
-def _axes(op: str, axis: Axis, ndim: int) -> tuple[int, ...]:
-    """The axes, each known to be there."""
-    if type(axis) is int and -ndim <= axis < ndim:  # most calls, told apart in no time
-        return (axis,)
-    axes = []
-    for value in axis if isinstance(axis, tuple) else (axis,):
-        try:
-            index = operator.index(value)
-        except TypeError:
-            raise TypeError(f"{op}: axis is {axis!r}, expected an int or a tuple of ints") from None
-        if not -ndim <= index < ndim:
-            raise np.exceptions.AxisError(index, ndim, op)
-        axes.append(index)
-    return tuple(axes)
+    return _core.softmax_jacobian(y, axis, out)
