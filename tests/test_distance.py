@@ -717,3 +717,23 @@ def test_agrees_with_torch(rng, p):
     np.testing.assert_allclose(
         lw.paired_distances(x[:, :20], y, "minkowski", p=p), expect, rtol=1e-12
     )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "chebyshev"])
+def test_results_that_are_stored_past_the_caches(simd, rng, metric, dtype):
+    """Large ones, in memory that was used before: the bits of small ones, wherever they lie."""
+    x, y = rng.normal(size=(3000, 3)).astype(dtype), rng.normal(size=(2816, 3)).astype(dtype)
+    tiny = np.sqrt(np.finfo(dtype).tiny)
+    for scale, rows in ((1 / tiny, slice(5, None, 97)), (tiny, slice(7, None, 89))):
+        x[rows] *= scale  # whose squares leave the range, so that results are computed again
+        y[rows] *= scale
+    parts = [lw.pairwise_distances(x[i : i + 500], y, metric) for i in range(0, 3000, 500)]
+    expected = np.concatenate(parts)
+    for offset in (0, 1, 8, 16):
+        memory = np.full(expected.size + 64, -1, dtype)
+        start = -memory.ctypes.data // memory.itemsize % (64 // memory.itemsize) + offset
+        out = memory[start:][: expected.size].reshape(expected.shape)
+        np.testing.assert_array_equal(lw.pairwise_distances(x, y, metric, out=out), expected)
+        assert np.all(memory[:start] == -1)
+        assert np.all(memory[start + expected.size :] == -1)

@@ -12,6 +12,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/kernels.h"
 #include "kernels/math-inl.h"
@@ -251,11 +252,17 @@ HWY_INLINE bool MapTotals(const DistanceTotals<T>& tile, T* out, int64_t out_str
   const DistanceTag<T> d;
   const size_t lanes = hn::Lanes(d), nr = kDistanceNV * lanes;
   const T* totals = tile.totals;
+  const bool stream = tile.stream;
   auto doubted = hn::FirstN(d, 0);
   for (size_t i = 0; i < tile.rows; ++i, totals += nr, out += out_stride) {
     size_t j = 0;
     for (; j + lanes <= tile.n; j += lanes) {
-      hn::StoreU(f(hn::Load(d, totals + j), i, j, doubted), d, out + j);
+      const auto result = f(hn::Load(d, totals + j), i, j, doubted);
+      if (stream) {
+        hn::Stream(result, d, out + j);
+      } else {
+        hn::StoreU(result, d, out + j);
+      }
     }
     if (j < tile.n) {
       auto doubted_here = hn::FirstN(d, 0);
@@ -422,6 +429,7 @@ constexpr DistanceKernels<T> MakeDistanceKernels() {
   finish(Finish::kCosine) = FinishCosine<T>;
   finish(Finish::kJaccard) = FinishJaccard<T>;
   finish(Finish::kRoot) = FinishRoot<T>;
+  kernels.flush = [] { hwy::FlushStream(); };
   return kernels;
 }
 

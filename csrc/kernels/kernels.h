@@ -62,6 +62,7 @@ struct DistanceTotals {
   bool pairs;                  // x2[j] instead, as lane j is a pair of rows of its own
   T smallest;                  // for kSqrt, kRoot and kCosine
   double d, p;                 // for kMean and kRoot
+  bool stream;                 // store past the caches: rows of `out` are on 64-byte borders
 };
 
 template <class T>
@@ -79,6 +80,8 @@ struct DistanceKernels {
   // out[i][j] = the results, with out_stride elements between rows. False if some result does not
   // meet the condition that Finish states; what is stored for it is then of no use.
   bool (*finish[kFinishes])(const DistanceTotals<T>& tile, T* out, int64_t out_stride);
+  // Makes streamed results visible to other threads, and to later stores of this one.
+  void (*flush)();
 };
 
 template <class T>

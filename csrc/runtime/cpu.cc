@@ -1,5 +1,6 @@
 #include "runtime/cpu.h"
 
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -98,6 +99,13 @@ size_t MemoryAvailable() {
     }
   }
   return SIZE_MAX;
+}
+
+bool IsResident(const void* address) {
+  const uintptr_t page = sysconf(_SC_PAGESIZE);
+  unsigned char resident = 1;
+  void* const begin = reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(address) / page * page);
+  return mincore(begin, page, &resident) != 0 || (resident & 1) != 0;
 }
 
 }  // namespace lanewise

@@ -26,6 +26,10 @@ size_t MemoryLimit();
 // Asks anew each time (3 µs).
 size_t MemoryAvailable();
 
+// Whether the page of this address has memory behind it, as it has from its first use on. Where the
+// system does not tell, it has.
+bool IsResident(const void* address);
+
 }  // namespace lanewise
 
 #endif  // LANEWISE_RUNTIME_CPU_H_

@@ -53,6 +53,7 @@ class Finisher {
  public:
   Finisher(const DistanceKernels<T>& kernels, const Recipe& recipe, int64_t d)
       : finish_(kernels.finish[static_cast<int>(recipe.finish)]),
+        flush_(kernels.flush),
         recipe_(recipe),
         nr_(kernels.nr),
         d_(d),
@@ -74,6 +75,7 @@ class Finisher {
     if (finish_(tile, out, out_stride)) return;
     // A centred row is scaled, so its norm can be nothing but right, or 0 and the distance NaN.
     if (recipe_.form == Form::kCentred) return;
+    if (tile.stream) flush_();
     Redo(tile, out, out_stride, rows);
   }
 
@@ -120,6 +122,7 @@ class Finisher {
 
   using Kernel = bool (*)(const DistanceTotals<T>& tile, T* out, int64_t out_stride);
   const Kernel finish_;
+  void (*const flush_)();
   const Recipe& recipe_;
   const int64_t nr_, d_;
   const T smallest_;

@@ -8,6 +8,7 @@
 #include "ops/distance/metric.h"
 #include "ops/distance/plan.h"
 #include "ops/distance/rows.h"
+#include "ops/stream.h"
 #include "runtime/error.h"
 #include "runtime/parallel.h"
 
@@ -29,7 +30,7 @@ class Task {
 
   Task(const DistanceKernels<T>& kernels, const Recipe& recipe, const Plan& plan,
        const Operands& operands, const Results<T>& results, int64_t out_row_stride,
-       int64_t out_column_stride, Scratch scratch)
+       int64_t out_column_stride, bool stream, Scratch scratch)
       : kernels_(kernels),
         recipe_(recipe),
         plan_(plan),
@@ -37,6 +38,7 @@ class Task {
         results_(results),
         out_row_stride_(out_row_stride),
         out_column_stride_(out_column_stride),
+        stream_(stream),
         finisher_(kernels, recipe, plan.d) {
     ForEachPiece(recipe, plan, [&](auto Task::*piece, int64_t count) {
       using Element = std::remove_pointer_t<std::remove_reference_t<decltype(this->*piece)>>;
@@ -70,6 +72,7 @@ class Task {
         first += terms;
       } while (first < plan_.d);
     }
+    if (stream_) kernels_.flush();
   }
 
  private:
@@ -201,6 +204,7 @@ class Task {
     const int64_t offset =
         operands_.out + tile.row * out_row_stride_ + tile.column * out_column_stride_;
     if (T* out = results_.InPlace(offset); out != nullptr && out_column_stride_ == 1) {
+      totals.stream = stream_ && reinterpret_cast<uintptr_t>(out) % 64 == 0;
       return finisher_(totals, out, out_row_stride_, rows_of);
     }
     finisher_(totals, finished_, plan_.nr, rows_of);
@@ -216,6 +220,7 @@ class Task {
   const Operands operands_;
   const Results<T>& results_;
   const int64_t out_row_stride_, out_column_stride_;
+  const bool stream_;
   const Finisher<T> finisher_;
   DistanceTotals<T> tile_totals_ = finisher_.Totals();
   int64_t column_begin_ = 0, column_end_ = 0;
@@ -239,13 +244,17 @@ void Run(const TensorView& x, const TensorView& y, const Recipe& recipe, const T
   const Results<T> results(out);
   const Plan plan = Plan::For<T>(batch.count(), m, n, d, recipe, kernels);
   const int64_t per_matrix = plan.columns.count * plan.rows.count;
+  const int64_t line = 64 / int64_t{sizeof(T)}, row_stride = out.strides[out.rank - 2];
+  const bool whole_lines = plan.nr == line && row_stride % line == 0;
+  const bool stream = whole_lines && results.InPlace(0) != nullptr &&
+                      StreamsPay(out.data, batch.count() * m * n * int64_t{sizeof(T)});
   const Work work{batch.count() * per_matrix, plan.total_ns, Task<T>::ScratchBytes(recipe, plan)};
   ParallelFor(work, [&](int64_t index, Scratch scratch) {
     const auto [x_at, y_at, out_at] = batch.OffsetsOf(index / per_matrix);
     const int64_t rows = index % per_matrix / plan.columns.count;
     const int64_t columns = index % plan.columns.count;
-    Task<T> task(kernels, recipe, plan, {{x, x_at}, {y, y_at}, out_at}, results,
-                 out.strides[out.rank - 2], out.strides[out.rank - 1], scratch);
+    Task<T> task(kernels, recipe, plan, {{x, x_at}, {y, y_at}, out_at}, results, row_stride,
+                 out.strides[out.rank - 1], stream, scratch);
     task.Run(plan.rows.begin(rows), plan.rows.end(rows), plan.columns.begin(columns),
              plan.columns.end(columns));
   });
