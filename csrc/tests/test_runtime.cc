@@ -1,6 +1,9 @@
 #include <algorithm>
+#include <cstdint>
+#include <cstring>
 #include <stdexcept>
 
+#include "lanewise/memory.h"
 #include "lanewise/roofline.h"
 #include "lanewise/runtime.h"
 #include "testing.h"
@@ -31,6 +34,35 @@ TEST_CASE("version and compiler are known") {
   const std::string version = Version();
   CHECK(std::count(version.begin(), version.end(), '.') == 2);
   CHECK(!Compiler().empty());
+}
+
+TEST_CASE("blocks: recycled, bounded, told from other memory") {
+  constexpr size_t kMegabyte = size_t{1} << 20;
+  ReleasePool();
+  void* const block = AllocateBlock(40 * kMegabyte - 1);
+  REQUIRE(block != nullptr);
+  std::memset(block, 1, 40 * kMegabyte - 1);
+  CHECK(reinterpret_cast<uintptr_t>(block) % 64 == 0);
+  CHECK(BlockCapacity(block) == 40 * kMegabyte);
+  CHECK(GetPoolUsage().in_use == 40 * kMegabyte);
+  CHECK(FreeBlock(block));
+  CHECK(!FreeBlock(block));
+  CHECK(BlockCapacity(block) == 0);
+  CHECK(GetPoolUsage().waiting == 40 * kMegabyte);
+  CHECK(AllocateBlock(33 * kMegabyte) == block);
+
+  int elsewhere = 0;
+  CHECK(!FreeBlock(&elsewhere));
+  CHECK(!FreeBlock(nullptr));
+  CHECK(AllocateBlock(SIZE_MAX) == nullptr);
+  CHECK(AllocateBlock(SIZE_MAX / 4) == nullptr);
+
+  const size_t limit = GetPoolUsage().limit;
+  SetPoolLimit(0);
+  CHECK(FreeBlock(block));
+  CHECK(GetPoolUsage().waiting == 0);
+  SetPoolLimit(limit);
+  CHECK(GetPoolUsage().in_use == 0);
 }
 
 TEST_CASE("roofline: both are speeds that a machine can have") {
