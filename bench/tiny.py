@@ -4,8 +4,9 @@ BUILD is a build directory with the C++ microbenchmarks (LANEWISE_BENCH=ON). For
 each op, in microseconds of the processor's time (which other processes lengthen less), one thread:
     call     the Python function, as a user calls it
     C++      the public C++ function that it ends in, by its microbenchmark: validation and kernel
-    binding  the extension's function on the same arguments, less C++: arrays to views, the GIL
-    Python   the rest: options, defaults, checks of arrays, the allocation of the result
+    binding  the extension's function on the same arguments, less C++: checks of arrays, options,
+             the allocation of the result, the GIL
+    Python   the rest: defaults and keywords
 """
 
 from __future__ import annotations

@@ -17,10 +17,10 @@ from cases import Case, Data
 Prepared = tuple[Callable[[], Any], Callable[[Any], np.ndarray]]
 
 # In the order of the table's columns. "lanewise-out" writes the same array at each call, where the
-# others make a new one; "lanewise-packed" has its filters packed before; "lanewise-direct" is the
-# ordered sum throughout; "lanewise-1thread" has one thread, however many the others have: its
-# process is given one. "torch" is NCHW and "torch-nhwc" channels_last; "torch-exact" keeps cdist
-# from the matrix product.
+# others make a new one; "lanewise-nopool" takes memory for large results from the system each time;
+# "lanewise-packed" has its filters packed before; "lanewise-direct" is the ordered sum throughout;
+# "lanewise-1thread" has one thread, however many the others have: its process is given one. "torch"
+# is NCHW and "torch-nhwc" channels_last; "torch-exact" keeps cdist from the matrix product.
 CONTESTANTS = {
     "conv": (
         *("lanewise", "lanewise-out", "lanewise-packed", "lanewise-nchw", "lanewise-direct"),
@@ -28,12 +28,20 @@ CONTESTANTS = {
         *("torch", "torch-nhwc", "onnxruntime", "ncnn", "scipy", "numpy"),
     ),
     "pool": (
-        *("lanewise", "lanewise-out", "lanewise-nchw"),
+        *("lanewise", "lanewise-out", "lanewise-nopool", "lanewise-nchw"),
         *("torch", "torch-nhwc", "onnxruntime", "scipy", "numpy"),
     ),
-    "softmax": ("lanewise", "lanewise-out", "torch", "onnxruntime", "scipy", "numpy"),
+    "softmax": (
+        "lanewise",
+        "lanewise-out",
+        "lanewise-nopool",
+        "torch",
+        "onnxruntime",
+        "scipy",
+        "numpy",
+    ),
     "distance": (
-        *("lanewise", "lanewise-out", "torch", "torch-exact"),
+        *("lanewise", "lanewise-out", "lanewise-nopool", "torch", "torch-exact"),
         *("scipy", "sklearn", "faiss", "numpy"),
     ),
 }

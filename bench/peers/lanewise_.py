@@ -1,4 +1,4 @@
-"""lanewise itself: as it comes, in NCHW, with `out=` (no new pages for each result), and others."""
+"""lanewise itself: as it comes, in NCHW, with `out=`, without recycled memory, and others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def nhwc(y: np.ndarray) -> np.ndarray:
 
 
 def prepared(variant: str, call: Callable[..., np.ndarray]) -> Prepared:
-    """The call as it is, or writing the same array each time."""
+    """The call as it is, writing the same array each time, or without recycled memory."""
+    if variant == "nopool":
+        lw.set_pool_limit(0)
     if variant == "out":
         out = call()
         return lambda: call(out=out), np.asarray

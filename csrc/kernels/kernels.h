@@ -382,6 +382,8 @@ struct RooflineKernels {
   // Independent multiply-adds in registers. The result is of no interest, but must be used.
   float (*fma_f32)(size_t iterations);
   double (*fma_f64)(size_t iterations);
+  // out[i] = a[i] + b[i], past the caches if `stream`; 64-byte aligned, n a multiple of 16.
+  void (*add)(const float* a, const float* b, size_t n, bool stream, float* out);
 };
 
 const RooflineKernels& RooflineKernelsFor(SimdTarget target);

@@ -1,9 +1,10 @@
-// The FMA peak that benchmarks report against: 12 independent chains of multiply-adds, enough to
-// cover a latency of 4-6 cycles on two pipes.
+// The peaks that benchmarks report against. FMA: 12 independent chains of multiply-adds, enough to
+// cover a latency of 4-6 cycles on two pipes. Bandwidth: two streams in, one out.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/roofline.cc"
 #include "hwy/foreach_target.h"
 //
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/kernels.h"
 
@@ -30,9 +31,24 @@ T FmaChains(size_t iterations) {
   return hn::GetLane(hn::SumOfLanes(d, sum));
 }
 
+void AddStreams(const float* a, const float* b, size_t n, bool stream, float* out) {
+  const hn::ScalableTag<float> d;
+  const size_t lanes = hn::Lanes(d);
+  if (stream) {
+    for (size_t i = 0; i < n; i += lanes) {
+      hn::Stream(hn::Add(hn::Load(d, a + i), hn::Load(d, b + i)), d, out + i);
+    }
+    hwy::FlushStream();
+  } else {
+    for (size_t i = 0; i < n; i += lanes) {
+      hn::Store(hn::Add(hn::Load(d, a + i), hn::Load(d, b + i)), d, out + i);
+    }
+  }
+}
+
 constexpr size_t kFlopsPerByte = 2 * kChains * HWY_MAX_BYTES;
 constexpr RooflineKernels kRoofline{kFlopsPerByte / sizeof(float), kFlopsPerByte / sizeof(double),
-                                    FmaChains<float>, FmaChains<double>};
+                                    FmaChains<float>, FmaChains<double>, AddStreams};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace lanewise

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <chrono>
-#include <memory>
+#include <new>
 
 #include "kernels/kernels.h"
+#include "lanewise/memory.h"
 #include "lanewise/runtime.h"
+#include "ops/stream.h"
+#include "ops/strided.h"
 #include "runtime/error.h"
 #include "runtime/parallel.h"
 
@@ -26,6 +29,22 @@ double BestSeconds(const F& run) {
   }
   return best;
 }
+
+// Zeros, in huge pages as large results are.
+class Streams {
+ public:
+  explicit Streams(int64_t n) : data_(static_cast<float*>(AllocateBlock(n * sizeof(float)))) {
+    if (data_ == nullptr) throw std::bad_alloc();
+    std::fill_n(data_, n, 0.0f);
+  }
+  ~Streams() { FreeBlock(data_); }
+  Streams(const Streams&) = delete;
+  Streams& operator=(const Streams&) = delete;
+  float* get() const { return data_; }
+
+ private:
+  float* const data_;
+};
 
 }  // namespace
 
@@ -48,22 +67,25 @@ double MeasureFmaPeak(DType dtype) {
 }
 
 double MeasureBandwidth(int64_t bytes) {
-  const int64_t n = std::max<int64_t>(1, bytes / static_cast<int64_t>(sizeof(float)));
-  const std::unique_ptr<float[]> a(new float[n]()), b(new float[n]()), out(new float[n]());
+  const RooflineKernels& kernels = RooflineKernelsFor(ActiveTarget());
   const int threads = GetNumThreads();
+  // Each thread's part of an array is whole cache lines.
+  const int64_t size = sizeof(float), part = RoundUp(CeilDiv(bytes, size * threads), 16);
+  const int64_t n = part * threads;
+  const Streams a(n), b(n), out(n);
+  const bool stream = 3 * n * size >= kStreamedBytes;
   // About 64 M elements a run. Each thread repeats its own part, so that small arrays stay in its
   // cache and no thread waits for another in between.
   const int64_t repeats = std::max<int64_t>(1, (int64_t{1} << 26) / n);
   const double seconds = BestSeconds([&] {
     ParallelFor({threads, threads * kRunNs, 0}, [&](int64_t thread, Scratch) {
-      const int64_t begin = n * thread / threads, end = n * (thread + 1) / threads;
       for (int64_t r = 0; r < repeats; ++r) {
-        for (int64_t i = begin; i < end; ++i) out[i] = a[i] + b[i];
-        asm volatile("" ::: "memory");  // every repeat stores again
+        const int64_t at = thread * part;
+        kernels.add(a.get() + at, b.get() + at, part, stream, out.get() + at);
       }
     });
   });
-  return 3.0 * static_cast<double>(n * static_cast<int64_t>(sizeof(float)) * repeats) / seconds;
+  return 3.0 * static_cast<double>(n * size * repeats) / seconds;
 }
 
 }  // namespace lanewise
