@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <mutex>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "runtime/cpu.h"
@@ -16,6 +18,9 @@ namespace lanewise {
 namespace {
 
 constexpr size_t kHugePage = size_t{2} << 20;
+// Sizes of blocks are multiples of this. What is over after the last whole huge page is small
+// pages.
+constexpr size_t kGranule = size_t{64} << 10;
 constexpr size_t kLargest = std::numeric_limits<ptrdiff_t>::max() - kHugePage;
 
 // Null where the system refuses.
@@ -35,90 +40,86 @@ void* Map(size_t bytes) {
 }
 
 struct Block {
-  void* memory;    // aligned to a huge page
-  size_t bytes;    // of whole huge pages
-  uint64_t freed;  // when it was, as a count of all that were; 0: it is in use
-
-  bool waits() const { return freed > 0; }
+  void* memory;  // aligned to a huge page
+  size_t bytes;
 };
 
-// All blocks, in a list: each holds megabytes, so there are few.
 class Pool {
  public:
   void* Allocate(size_t bytes) {
     if (bytes > kLargest) return nullptr;
-    bytes = (std::max<size_t>(bytes, 1) + kHugePage - 1) / kHugePage * kHugePage;
-    if (Block* const block = FindWaiting(bytes)) {
-      block->freed = 0;
-      return block->memory;
-    }
-    if (MemoryAvailable() < bytes) Shrink(0);
-    blocks_.reserve(blocks_.size() + 1);
-    void* memory = Map(bytes);
-    if (memory == nullptr) {
-      Shrink(0);
-      memory = Map(bytes);
-    }
-    if (memory != nullptr) blocks_.push_back({memory, bytes, 0});
-    return memory;
+    bytes = (std::max<size_t>(bytes, 1) + kGranule - 1) / kGranule * kGranule;
+    // What the lists need is allocated first, so that nothing fails once a block changes hands.
+    waiting_.reserve(waiting_.size() + in_use_.size() + 1);
+    auto entry = in_use_.extract(in_use_.emplace(nullptr, 0).first);
+    Block block = TakeWaiting(bytes);
+    if (block.memory == nullptr) block = {MapOrShrink(bytes), bytes};
+    if (block.memory == nullptr) return nullptr;
+    entry.key() = block.memory;
+    entry.mapped() = block.bytes;
+    in_use_.insert(std::move(entry));
+    usage_.in_use += block.bytes;
+    return block.memory;
   }
 
   bool Free(void* memory) {
-    Block* const block = Find(memory);
-    if (block == nullptr) return false;
-    block->freed = ++frees_;
-    Shrink(std::min(limit_, MemoryAvailable() / 2));
+    const auto found = in_use_.find(memory);
+    if (found == in_use_.end()) return false;
+    waiting_.push_back({memory, found->second});
+    usage_.waiting += found->second;
+    usage_.in_use -= found->second;
+    in_use_.erase(found);
+    Shrink(std::min(usage_.limit, MemoryAvailable() / 2));
     return true;
   }
 
-  size_t Capacity(void* memory) {
-    const Block* const block = Find(memory);
-    return block == nullptr ? 0 : block->bytes;
+  size_t Capacity(void* memory) const {
+    const auto found = in_use_.find(memory);
+    return found == in_use_.end() ? 0 : found->second;
   }
 
-  void SetLimit(size_t bytes) { Shrink(limit_ = bytes); }
+  void SetLimit(size_t bytes) {
+    usage_.limit = bytes;
+    Shrink(bytes);
+  }
 
   // Until no more than so many bytes wait.
   void Shrink(size_t bytes) {
-    while (Usage().waiting > bytes) {
-      const auto oldest =
-          std::min_element(blocks_.begin(), blocks_.end(), [](const Block& a, const Block& b) {
-            return a.waits() && (!b.waits() || a.freed < b.freed);
-          });
-      munmap(oldest->memory, oldest->bytes);
-      blocks_.erase(oldest);
+    auto block = waiting_.begin();
+    for (; usage_.waiting > bytes; ++block) {
+      munmap(block->memory, block->bytes);
+      usage_.waiting -= block->bytes;
     }
+    waiting_.erase(waiting_.begin(), block);
   }
 
-  PoolUsage Usage() const {
-    PoolUsage usage{limit_, 0, 0};
-    for (const Block& block : blocks_) {
-      (block.waits() ? usage.waiting : usage.in_use) += block.bytes;
-    }
-    return usage;
-  }
+  const PoolUsage& usage() const { return usage_; }
 
  private:
-  // In use.
-  Block* Find(void* memory) {
-    for (Block& block : blocks_) {
-      if (block.memory == memory && !block.waits()) return &block;
+  // The smallest that is large enough and wastes no more than a quarter; null if there is none.
+  Block TakeWaiting(size_t bytes) {
+    auto best = waiting_.end();
+    for (auto block = waiting_.begin(); block != waiting_.end(); ++block) {
+      if (block->bytes < bytes || block->bytes - bytes > bytes / 4) continue;
+      if (best == waiting_.end() || block->bytes <= best->bytes) best = block;
     }
-    return nullptr;
-  }
-  // The smallest that is large enough and wastes no more than a quarter.
-  Block* FindWaiting(size_t bytes) {
-    Block* best = nullptr;
-    for (Block& block : blocks_) {
-      if (!block.waits() || block.bytes < bytes || block.bytes - bytes > bytes / 4) continue;
-      if (best == nullptr || block.bytes < best->bytes) best = &block;
-    }
-    return best;
+    if (best == waiting_.end()) return {nullptr, 0};
+    const Block block = *best;
+    waiting_.erase(best);
+    usage_.waiting -= block.bytes;
+    return block;
   }
 
-  std::vector<Block> blocks_;
-  uint64_t frees_ = 0;
-  size_t limit_ = MemoryLimit() / 8;
+  void* MapOrShrink(size_t bytes) {
+    if (MemoryAvailable() < bytes) Shrink(0);
+    if (void* const memory = Map(bytes)) return memory;
+    Shrink(0);
+    return Map(bytes);
+  }
+
+  std::vector<Block> waiting_;      // the one unused for longest first
+  std::map<void*, size_t> in_use_;  // and how many bytes each has
+  PoolUsage usage_{MemoryLimit() / 8, 0, 0};
 };
 
 // Never destroyed: arrays may outlive every other static object.
@@ -165,7 +166,7 @@ void ReleasePool() {
 
 PoolUsage GetPoolUsage() {
   const std::lock_guard<std::mutex> guard(lock);
-  return ThePool().Usage();
+  return ThePool().usage();
 }
 
 }  // namespace lanewise

@@ -85,7 +85,7 @@ def set_pool_limit(bytes: SupportsIndex) -> None:
     """Let at most so many bytes of large results wait to be used again.
 
     Most of the time that a large new array takes is the system's, which hands out its pages one by
-    one as they are first written. So results of 32 MB and more lie in blocks of memory, in huge
+    one as they are first written. So results of 2 MB and more lie in blocks of memory, in huge
     pages where the system has them, that return to a pool when the array dies and serve the next
     result of about that size. The arrays own their memory and behave like any other. The blocks
     that were not used for longest go back to the system while those that wait exceed the limit, or
