@@ -1,9 +1,9 @@
 """What is measured, and why: the named cases of each op.
 
 The lists are frozen: a case may join one, with its reason, but none is changed or taken away, so
-that times of one version can be held against those of another. "conv-breadth" is a second list of
-convolutions: where "conv" asks how fast the well-known layers are, it asks whether any layer of a
-network that people run is slow.
+that times of one version can be held against those of another. "conv-breadth", "pool-breadth" and
+"softmax-breadth" are second lists: where the first ask how fast the well-known calls are, they ask
+whether any that people make is slow.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Case:
     compare: Callable[[np.ndarray], np.ndarray] = np.asarray  # what the bounds apply to
     dtype: str = "float32"
     kind: str = ""  # the class that a summary puts it in, one of KINDS
+    what: str = ""  # which of an op's functions, where it has several
 
     @property
     def work(self) -> int:
@@ -233,18 +234,40 @@ CONV_BREADTH = [
 
 
 def pool(
-    name: str, why: str, n: int, c: int, size: int, window: int, stride: int, pad: int = 0
+    name: str,
+    why: str,
+    n: int,
+    c: int,
+    size: int,
+    window: int,
+    stride: int,
+    pad: int = 0,
+    what: str = "",
 ) -> Case:
-    """A maximum never rounds, so results are equal. A comparison per further pixel is a flop."""
+    """`what` is a maximum (""), "indices" with it, "average", "gradient" or "average gradient".
+
+    A maximum never rounds, so results are equal; a comparison per further pixel is a flop. An
+    average of W elements is off by (W + 1)·eps/2·max|x| at most in any order, and a gradient, which
+    sums over at most ceil(window/stride)² windows, by as many of max|dy|, of each of two results.
+    """
     out = (size + 2 * pad - window) // stride + 1
 
     def make(rng: np.random.Generator) -> Data:
-        return {"x": uniform(rng, n, size, size, c)}
+        data = {"x": uniform(rng, n, size, size, c)}
+        return {**data, "dy": uniform(rng, n, out, out, c)} if "gradient" in what else data
+
+    def tolerance(data: Data) -> tuple[float, float]:
+        if what in ("", "indices"):
+            return 0.0, 0.0
+        terms = (-(-window // stride)) ** 2 if "gradient" in what else window**2
+        return 0.0, (terms + 1) * EPS["float32"]
 
     options = {"window": window, "stride": stride, "padding": pad}
-    flops = n * c * out * out * (window * window - 1)
-    bytes_ = 4 * n * c * (size * size + out * out)
-    return Case(name, why, make, options, "bandwidth", flops, bytes_, lambda data: (0.0, 0.0))
+    results = n * c * out * out
+    flops = results * (window * window - 1)
+    bytes_ = 4 * (n * c * size * size + results) + 8 * results * (what in ("indices", "gradient"))
+    name = f"{what} {name}".strip()
+    return Case(name, why, make, options, "bandwidth", flops, bytes_, tolerance, what=what)
 
 
 POOL = [
@@ -254,6 +277,30 @@ POOL = [
     pool("3/1 128 56² batch 8", "Inception: as many outputs as inputs", 8, 128, 56, 3, 1, 1),
     pool("13/1 32 128² batch 4", "spatial pyramid: a large window", 4, 32, 128, 13, 1, 6),
     pool("tiny 2/2 4 8²", "what a call costs", 1, 4, 8, 2, 2),
+]
+
+POOL_BREADTH = [
+    pool("2/2 64 224²", "VGG's first: a large image", 1, 64, 224, 2, 2),
+    pool("3/2 288 35²", "Inception, down: no padding", 1, 288, 35, 3, 2),
+    pool("3/1 192 28² batch 8", "Inception", 8, 192, 28, 3, 1, 1),
+    pool("5/1 256 20²", "YOLO's pyramid", 1, 256, 20, 5, 1, 2),
+    pool("8/8 64 128² batch 4", "patches", 4, 64, 128, 8, 8),
+    pool("31/1 32 128² batch 4", "a large window", 4, 32, 128, 31, 1, 15),
+    pool("101/1 32 128² batch 4", "a window larger than half the image", 4, 32, 128, 101, 1, 50),
+    pool("7/7 2048 7² batch 8", "global, at the end of a ResNet", 8, 2048, 7, 7, 7),
+    pool("112/112 64 112²", "global, of one large image", 1, 64, 112, 112, 112),
+    pool("2/2 3 512²", "three channels", 1, 3, 512, 2, 2),
+    *(
+        pool(name, why, *shape, what=what)
+        for what in ("indices", "average", "gradient", "average gradient")
+        for name, why, shape in (
+            ("3/2 64 112² batch 32", "ResNet's stem, from memory", (32, 64, 112, 3, 2, 1)),
+            ("2/2 128 56² batch 8", "no overlap", (8, 128, 56, 2, 2)),
+            ("3/1 128 56² batch 8", "as many outputs as inputs", (8, 128, 56, 3, 1, 1)),
+            ("13/1 32 128² batch 4", "a large window", (4, 32, 128, 13, 1, 6)),
+            ("7/7 2048 7² batch 8", "global", (8, 2048, 7, 7, 7)),
+        )
+    ),
 ]
 
 # ----------------------------------------------------------------------------------------- softmax
@@ -302,6 +349,60 @@ SOFTMAX = [
     )
 ]
 
+SOFTMAX_BREADTH = [
+    softmax(name, why, *shape, axis=axis, backward=backward)
+    for backward in (False, True)
+    for name, why, shape, axis in (
+        ("32x8x128²", "attention: rows of 128", (32, 8, 128, 128), -1),
+        ("8x12x512²", "attention: rows of 512, from memory", (8, 12, 512, 512), -1),
+        ("1000000x2", "two classes", (1000000, 2), -1),
+        ("200000x5", "five classes", (200000, 5), -1),
+        ("65536x16", "one vector a row", (65536, 16), -1),
+        ("32768x33", "rows of a little more than two vectors", (32768, 33), -1),
+        ("16384x64", "mixtures of experts", (16384, 64), -1),
+        ("8x21x128² axis 1", "segmentation: 21 classes", (8, 21, 128, 128), 1),
+        ("64x100x49 axis 1", "few neighbours", (64, 100, 49), 1),
+        ("4096x256 axis 0", "down the columns of a matrix", (4096, 256), 0),
+    )
+]
+
+
+def cross_entropy(name: str, why: str, *shape: int, axis: int = -1, gradient: bool = False) -> Case:
+    """The mean over all rows, of class labels; with its gradient the gradient is the result.
+
+    The loss: the sum of C exponentials, their arguments off by 16·eps/2 as softmax's, and the mean,
+    within (C + 32)·eps/2 of the largest loss, 40, of each. The gradient, (y - t)/rows: as y.
+    """
+    classes = shape[axis]
+    rows = int(np.prod(shape)) // classes
+
+    def make(rng: np.random.Generator) -> Data:
+        x = rng.standard_normal(shape, np.float32)
+        return {"x": x, "labels": rng.integers(classes, size=np.delete(shape, axis))}
+
+    def tolerance(data: Data) -> tuple[float, float]:
+        bound = (classes + 2 * 22 + 1) * EPS["float32"]
+        return (0.0, bound / rows) if gradient else (0.0, 40 * bound)
+
+    elements = rows * classes
+    bytes_ = 4 * elements * (2 if gradient else 1) + 8 * rows
+    name = f"{'loss and gradient' if gradient else 'loss'} {name}"
+    options = {"axis": axis, "return_grad": gradient}
+    return Case(name, why, make, options, "bandwidth", 5 * elements, bytes_, tolerance)
+
+
+CROSS_ENTROPY = [
+    cross_entropy(name, why, *shape, axis=axis, gradient=gradient)
+    for gradient in (False, True)
+    for name, why, shape, axis in (
+        ("1024x1000", "ImageNet logits", (1024, 1000), -1),
+        ("64x32000", "a vocabulary", (64, 32000), -1),
+        ("65536x10", "short rows", (65536, 10), -1),
+        ("8x1000x32² axis 1", "segmentation, NCHW", (8, 1000, 32, 32), 1),
+        ("256x50257", "GPT-2's vocabulary: from memory", (256, 50257), -1),
+    )
+]
+
 # --------------------------------------------------------------------------------------- distances
 
 
@@ -346,7 +447,10 @@ CASES = {
     "conv": CONV,
     "conv-breadth": CONV_BREADTH,
     "pool": POOL,
+    "pool-breadth": POOL_BREADTH,
     "softmax": SOFTMAX,
+    "softmax-breadth": SOFTMAX_BREADTH,
+    "cross_entropy": CROSS_ENTROPY,
     "distance": DISTANCE,
 }
 

@@ -45,8 +45,10 @@ CONTESTANTS = {
         *("scipy", "sklearn", "faiss", "numpy"),
     ),
 }
-# Those who may take a second for a call are spared the long list.
-CONTESTANTS["conv-breadth"] = tuple(n for n in CONTESTANTS["conv"] if n not in ("scipy", "numpy"))
+CONTESTANTS["cross_entropy"] = ("lanewise", "lanewise-nopool", "torch", "numpy")
+# Those who may take a second for a call are spared the long lists.
+for op in ("conv", "pool", "softmax"):
+    CONTESTANTS[f"{op}-breadth"] = tuple(n for n in CONTESTANTS[op] if n not in ("scipy", "numpy"))
 PACKAGES = ("torch", "onnxruntime", "ncnn", "scipy", "sklearn", "faiss", "numpy")
 
 _CANCELS = "|x|² - 2x·y + |y|² by a matrix product, which cancels where x is near y"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import lanewise as lw
@@ -44,11 +45,24 @@ def conv(case: Case, data: Data, variant: str) -> Prepared:
 
 
 def pool(case: Case, data: Data, variant: str) -> Prepared:
-    x, options = data["x"], case.options
+    x, dy, options = data["x"], data.get("dy"), dict(case.options)
     if variant == "nchw":
-        x = planes(x)
-        return lambda: lw.max_pool2d(x, layout="NCHW", **options), nhwc
-    return prepared(variant, lambda **out: lw.max_pool2d(x, **options, **out))
+        x, dy = planes(x), None if dy is None else planes(dy)
+        options["layout"] = "NCHW"
+    if case.what == "average gradient":
+        call = functools.partial(lw.avg_pool2d_backward, dy, x.shape, **options)
+    elif case.what == "gradient":
+        _, indices = lw.max_pool2d(x, **options, return_indices=True)
+        layout = {"layout": options.get("layout", "NHWC")}
+        call = functools.partial(lw.max_pool2d_backward, dy, indices, x.shape, **layout)
+    elif case.what == "average":
+        call = functools.partial(lw.avg_pool2d, x, **options)
+    else:
+        call = functools.partial(lw.max_pool2d, x, **options)
+        if case.what == "indices":
+            both = functools.partial(call, return_indices=True)
+            return both, lambda y: nhwc(y[0]) if variant == "nchw" else y[0]
+    return (call, nhwc) if variant == "nchw" else prepared(variant, call)
 
 
 def softmax(case: Case, data: Data, variant: str) -> Prepared:
@@ -56,6 +70,13 @@ def softmax(case: Case, data: Data, variant: str) -> Prepared:
         dy, y = data["dy"], data["y"]
         return prepared(variant, lambda **out: lw.softmax_backward(dy, y, **case.options, **out))
     return prepared(variant, lambda **out: lw.softmax(data["x"], **case.options, **out))
+
+
+def cross_entropy(case: Case, data: Data, variant: str) -> Prepared:
+    result = (lambda y: y[1]) if case.options["return_grad"] else np.asarray
+    if variant == "nopool":
+        lw.set_pool_limit(0)
+    return lambda: lw.cross_entropy(data["x"], data["labels"], **case.options), result
 
 
 def distance(case: Case, data: Data, variant: str) -> Prepared:

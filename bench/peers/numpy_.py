@@ -48,7 +48,9 @@ def conv(case: Case, data: Data, variant: str) -> Prepared:
     return call, np.asarray
 
 
-def pool(case: Case, data: Data, variant: str) -> Prepared:
+def pool(case: Case, data: Data, variant: str) -> Prepared | None:
+    if case.what:
+        return None
     x, (window, stride, pad) = data["x"], case.options.values()
 
     def call() -> np.ndarray:
@@ -68,6 +70,25 @@ def softmax(case: Case, data: Data, variant: str) -> Prepared:
         return e / e.sum(axis, keepdims=True)
 
     return call, np.asarray
+
+
+def cross_entropy(case: Case, data: Data, variant: str) -> Prepared:
+    axis, labels = case.options["axis"], np.expand_dims(data["labels"], case.options["axis"])
+
+    def loss() -> np.ndarray:
+        shifted = data["x"] - data["x"].max(axis, keepdims=True)
+        chosen = np.take_along_axis(shifted, labels, axis)
+        return (np.log(np.exp(shifted).sum(axis, keepdims=True)) - chosen).mean()
+
+    def gradient() -> np.ndarray:
+        e = np.exp(data["x"] - data["x"].max(axis, keepdims=True))
+        e /= e.sum(axis, keepdims=True)
+        chosen = np.take_along_axis(e, labels, axis)
+        np.put_along_axis(e, labels, chosen - 1, axis)
+        e /= np.float32(labels.size)
+        return e
+
+    return gradient if case.options["return_grad"] else loss, np.asarray
 
 
 def distance(case: Case, data: Data, variant: str) -> Prepared | None:

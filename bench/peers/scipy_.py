@@ -34,7 +34,9 @@ def conv(case: Case, data: Data, variant: str) -> Prepared | None:
     return call, lambda y: y.transpose(0, 2, 3, 1)
 
 
-def pool(case: Case, data: Data, variant: str) -> Prepared:
+def pool(case: Case, data: Data, variant: str) -> Prepared | None:
+    if case.what:
+        return None
     x, (window, stride, pad) = data["x"], case.options.values()
     # The output at i is the maximum from i - window//2 on, so the first window is centred here:
     first = window // 2 - pad

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
 import numpy as np
@@ -33,7 +34,21 @@ def conv(case: Case, data: Data, variant: str) -> Prepared:
 
 def pool(case: Case, data: Data, variant: str) -> Prepared:
     x, o = _image(data["x"], (0, 3, 1, 2), variant), case.options
-    return lambda: functional.max_pool2d(x, o["window"], o["stride"], o["padding"]), _nhwc
+    windows = (o["window"], o["stride"], o["padding"])
+    if case.what == "indices":
+        both = functools.partial(functional.max_pool2d, x, *windows, return_indices=True)
+        return both, lambda y: _nhwc(y[0])
+    if case.what == "average":
+        average = functools.partial(functional.avg_pool2d, x, *windows, count_include_pad=False)
+        return average, _nhwc
+    if not case.what:
+        return lambda: functional.max_pool2d(x, *windows), _nhwc
+    dy, aten = _image(data["dy"], (0, 3, 1, 2), variant), torch.ops.aten
+    if case.what == "average gradient":
+        return lambda: aten.avg_pool2d_backward(dy, x, *windows, False, False, None), _nhwc
+    _, indices = functional.max_pool2d(x, *windows, return_indices=True)
+    gradient = aten.max_pool2d_with_indices_backward
+    return lambda: gradient(dy, x, *windows, 1, False, indices), _nhwc
 
 
 def softmax(case: Case, data: Data, variant: str) -> Prepared:
@@ -42,6 +57,22 @@ def softmax(case: Case, data: Data, variant: str) -> Prepared:
         dy, y = tensors["dy"], tensors["y"]
         return lambda: torch._softmax_backward_data(dy, y, axis, y.dtype), torch.Tensor.numpy
     return lambda: torch.softmax(tensors["x"], axis), torch.Tensor.numpy
+
+
+def cross_entropy(case: Case, data: Data, variant: str) -> Prepared:
+    x, labels = torch.from_numpy(data["x"]), torch.from_numpy(data["labels"])
+    axes = list(range(x.ndim))
+    axes.insert(1, axes.pop(case.options["axis"]))
+    x = x.permute(axes)
+    if not case.options["return_grad"]:
+        return lambda: functional.cross_entropy(x, labels), torch.Tensor.numpy
+    x.requires_grad_()
+
+    def call() -> torch.Tensor:
+        with torch.enable_grad():
+            return torch.autograd.grad(functional.cross_entropy(x, labels), x)[0]
+
+    return call, torch.Tensor.numpy
 
 
 def distance(case: Case, data: Data, variant: str) -> Prepared:
