@@ -69,6 +69,7 @@ void BindRuntime(py::module_& m);
 void BindWindow(py::module_& m);
 void BindConv(py::module_& m);
 void BindPool(py::module_& m);
+void BindPoolBackward(py::module_& m);
 void BindSoftmax(py::module_& m);
 void BindDistance(py::module_& m);
 

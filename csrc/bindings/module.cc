@@ -18,6 +18,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   b::BindWindow(m);
   b::BindConv(m);
   b::BindPool(m);
+  b::BindPoolBackward(m);
   b::BindSoftmax(m);
   b::BindDistance(m);
 }
