@@ -16,14 +16,15 @@ void BindPoolBackward(py::module_& m) {
   // std::out_of_range is an IndexError.
   m.def(
       "max_pool2d_backward",
-      [](const py::array& dy, const py::array& indices, Layout layout, py::array& out) {
+      [](const py::array& dy, const py::array& indices, Layout layout, py::array& out,
+         bool out_is_new) {
         const TensorView dy_view = View(dy), indices_view = View(indices),
                          out_view = OutputView(out);
         py::gil_scoped_release release;
-        MaxPool2dBackward(dy_view, indices_view, layout, out_view);
+        MaxPool2dBackward(dy_view, indices_view, layout, out_view, out_is_new);
       },
       py::arg("dy").noconvert(), py::arg("indices").noconvert(), py::arg("layout"),
-      py::arg("out").noconvert());
+      py::arg("out").noconvert(), py::arg("out_is_new"));
 
   m.def(
       "avg_pool2d_backward_shape",

@@ -390,9 +390,12 @@ struct PoolBackwardKernels {
   // *least and *largest take in all of `runs` runs of `len` values.
   void (*range)(const int64_t* values, size_t runs, ptrdiff_t step, size_t len, int64_t* least,
                 int64_t* largest);
-  // to[index·step + c] += dy of channel c, one run after the other.
-  void (*add_all)(const PixelGradients<T>& from, T* to, ptrdiff_t step);
-  // to[(index - first)·step + c] += dy of channel c for indices in [first, first + count).
+  // to[(index - first)·step + c] += dy of channel c, one run after the other.
+  void (*add_all)(const PixelGradients<T>& from, int64_t first, T* to, ptrdiff_t step);
+  // The same for runs of 1 and first = 0, in one plane after the other, whose distances are given.
+  void (*add_planes)(const PixelGradients<T>& from, size_t planes, ptrdiff_t dy_plane,
+                     ptrdiff_t index_plane, T* to, ptrdiff_t step, ptrdiff_t to_plane);
+  // The same for indices in [first, first + count); others add nothing.
   void (*add_within)(const PixelGradients<T>& from, int64_t first, int64_t count, T* to,
                      ptrdiff_t step);
   // to[r·step + i] = 0 for r < runs, i < len.

@@ -66,7 +66,7 @@ inline void RangeOf(const int64_t* values, size_t runs, ptrdiff_t step, size_t l
 template <class T, bool kSome>
 HWY_INLINE void AddToPixels(const PixelGradients<T>& from, int64_t first, uint64_t count, T* to,
                             ptrdiff_t step) {
-    const auto sum = [](T a, T b) {
+  const auto sum = [](T a, T b) {
     if constexpr (std::is_integral_v<T>) {
       using Bits = std::make_unsigned_t<T>;  // wraps around
       return static_cast<T>(static_cast<Bits>(a) + static_cast<Bits>(b));
@@ -78,7 +78,7 @@ HWY_INLINE void AddToPixels(const PixelGradients<T>& from, int64_t first, uint64
   const int64_t* indices = from.indices;
   if (!kSome && from.depth == 1) {
     for (size_t p = 0; p < from.pixels; ++p, dy += from.dy_step, indices += from.index_step) {
-      T& pixel = to[*indices * step];
+      T& pixel = to[(*indices - first) * step];
       pixel = sum(pixel, *dy);
     }
     return;
@@ -106,12 +106,23 @@ HWY_INLINE void AddToPixels(const PixelGradients<T>& from, int64_t first, uint64
 }
 
 template <class T>
-void AddAll(const PixelGradients<T>& from, T* to, ptrdiff_t step) {
-  AddToPixels<T, false>(from, 0, 0, to, step);
+void AddAll(const PixelGradients<T>& from, int64_t first, T* to, ptrdiff_t step) {
+  AddToPixels<T, false>(from, first, 0, to, step);
 }
 template <class T>
 void AddWithin(const PixelGradients<T>& from, int64_t first, int64_t count, T* to, ptrdiff_t step) {
   AddToPixels<T, true>(from, first, static_cast<uint64_t>(count), to, step);
+}
+
+template <class T>
+void AddPlanes(const PixelGradients<T>& from, size_t planes, ptrdiff_t dy_plane,
+               ptrdiff_t index_plane, T* to, ptrdiff_t step, ptrdiff_t to_plane) {
+  PixelGradients<T> plane = from;
+  for (size_t i = 0; i < planes; ++i, to += to_plane) {
+    AddToPixels<T, false>(plane, 0, 0, to, step);
+    plane.dy += dy_plane;
+    plane.indices += index_plane;
+  }
 }
 
 template <class T>
@@ -216,9 +227,8 @@ void Repeat(const T* from, size_t n, size_t depth, size_t times, T* to, ptrdiff_
     for (size_t p = 0; p < n; ++p, from += depth, to += step) {
       T* pixel = to;
       for (size_t k = 0; k < times; ++k, pixel += pixel_step) {
-        ForVectors<T>(depth, [&](auto d, size_t i) HWY_ATTR {
-          hn::StoreU(hn::LoadU(d, from + i), d, pixel + i);
-        });
+        ForVectors<T>(depth, [&](auto d, size_t i)
+                                 HWY_ATTR { hn::StoreU(hn::LoadU(d, from + i), d, pixel + i); });
       }
     }
   }
@@ -229,6 +239,7 @@ constexpr PoolBackwardKernels<T> MakePoolBackward() {
   PoolBackwardKernels<T> kernels{};
   kernels.range = RangeOf;
   kernels.add_all = AddAll<T>;
+  kernels.add_planes = AddPlanes<T>;
   kernels.add_within = AddWithin<T>;
   kernels.clear = Clear<T>;
   if constexpr (!std::is_integral_v<T>) {

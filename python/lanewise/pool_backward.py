@@ -75,9 +75,9 @@ def max_pool2d_backward(
         raise TypeError(f"{op}: indices has dtype {indices.dtype}, expected integers")
     sizes = _sizes(op, input_shape)
     shape = _core.max_pool2d_backward_shape(dy, indices, sizes, code)
-    out = output(op, out, shape, dy.dtype, dy=dy, indices=indices)
-    _core.max_pool2d_backward(dy, indices, code, out)
-    return out
+    result = output(op, out, shape, dy.dtype, dy=dy, indices=indices)
+    _core.max_pool2d_backward(dy, indices, code, result, out is None)
+    return result
 
 
 def avg_pool2d_backward(

@@ -123,16 +123,18 @@ Shape MaxPool2dBackwardShape(const Shape& dy, const Shape& indices, const Shape&
 ///
 ///     out[n, h, w, c] = Σ dy[n, i, j, c] over the windows with indices[n, i, j, c] = h·width + w,
 ///
-/// added to 0 in row-major order of (i, j). The windows themselves need not be known. A plane is
-/// one task's, or some of its channels are: where there are few planes, few threads share them.
+/// added to 0 in row-major order of (i, j). The windows themselves need not be known.
 ///
-/// @param dy any element type. float16 and bfloat16 are summed in float32 and rounded once; integers
+/// @param dy any element type. float16 and bfloat16 are summed in float32 and rounded once;
+/// integers
 ///     modulo 2^bits; of bool, the result says whether any is true.
 /// @param indices integers of any type, as MaxPool2d returns them.
 /// @param out of the input's shape and dy's element type; overlaps neither dy nor indices.
-/// @throws std::out_of_range for an index outside the plane; nothing was written.
+/// @param out_is_new nobody looks at `out` after an error: indices are then read once, not twice.
+/// @throws std::out_of_range for an index outside the plane; unless out_is_new, nothing was
+/// written.
 void MaxPool2dBackward(const TensorView& dy, const TensorView& indices, Layout layout,
-                       const TensorView& out);
+                       const TensorView& out, bool out_is_new = false);
 
 /// The result's shape for an input of shape `x`, which it is.
 ///

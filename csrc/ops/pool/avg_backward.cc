@@ -39,8 +39,8 @@ struct Problem {
              axis.after == 0;
     };
     const int64_t rows = g.rows.in, columns = g.columns.in, pixels = rows * columns;
-    if (!whole(g.rows) || !whole(g.columns) || (rows > 1 && columns > 1 &&
-                                                out.row != columns * out.column)) {
+    if (!whole(g.rows) || !whole(g.columns) ||
+        (rows > 1 && columns > 1 && out.row != columns * out.column)) {
       return;
     }
     if (columns == 1) out.column = out.row;
@@ -58,9 +58,9 @@ struct Problem {
 template <class T>
 struct Plan {
   const Covering rows, columns;
-  bool pixels;          // the channels of a pixel are processed as neighbours
-  bool chunked = false;  // too many rows of quotients for scratch: sums are made of parts
-  int64_t depth;        // most channels at a time
+  bool pixels;            // the channels of a pixel are processed as neighbours
+  bool chunked = false;   // too many rows of quotients for scratch: sums are made of parts
+  int64_t depth;          // most channels at a time
   int64_t height, width;  // most of a tile, in strides
   Split channels, row_tiles, column_tiles;
   double total_ns;
@@ -328,9 +328,8 @@ class AverageTile {
     const int64_t whole_begin =
         std::clamp(CeilDiv(begin - run.begin, stride), column_begin_, column_end_);
     const int64_t whole_end =
-        end < run.end
-            ? whole_begin
-            : std::clamp((end - run.end) / stride + 1, whole_begin, column_end_);
+        end < run.end ? whole_begin
+                      : std::clamp((end - run.end) / stride + 1, whole_begin, column_end_);
     const auto store = [&](int64_t j, int64_t n) {
       const int64_t from = std::max(begin, j * stride + run.begin);
       const int64_t to = std::min(end, j * stride + run.end);
@@ -435,9 +434,7 @@ void AvgPool2dBackward(const TensorView& dy, const PoolOptions& options, const T
   pool::Problem problem{g, pool::Strides(dy, options.layout, 2),
                         pool::Strides(out, options.layout, 2), options.count_include_pad};
   problem.MergeWhole();
-  DispatchFloat(out.dtype, [&](auto zero) {
-    pool::RunAverage<decltype(zero)>(problem, dy, out);
-  });
+  DispatchFloat(out.dtype, [&](auto zero) { pool::RunAverage<decltype(zero)>(problem, dy, out); });
 }
 
 }  // namespace lanewise

@@ -17,6 +17,7 @@
 #include "ops/elements.h"
 #include "ops/merged_axes.h"
 #include "ops/pool/geometry.h"
+#include "runtime/buffer.h"
 #include "runtime/cpu.h"
 #include "runtime/error.h"
 #include "runtime/parallel.h"
@@ -94,8 +95,8 @@ std::string Position(const Shape& shape, int64_t number) {
   std::abort();  // some index was out of range
 }
 
-// Throws std::out_of_range unless all indices are in [0, height·width).
-void CheckIndices(const TensorView& indices, int64_t height, int64_t width) {
+// Whether all indices are in [0, pixels).
+bool AllInPlane(const TensorView& indices, int64_t pixels) {
   // In the order of memory, which is the fastest.
   std::vector<int> order(indices.rank);
   std::iota(order.begin(), order.end(), 0);
@@ -114,15 +115,18 @@ void CheckIndices(const TensorView& indices, int64_t height, int64_t width) {
               [&](const int64_t* values, int64_t n, int64_t) {
                 range(values, 1, 0, n, &least, &largest);
               });
-    if (least < 0 || largest >= height * width) wrong.store(true, std::memory_order_relaxed);
+    if (least < 0 || largest >= pixels) wrong.store(true, std::memory_order_relaxed);
   });
-  if (wrong.load()) FailIndex(indices, height, width);
+  return !wrong.load();
 }
 
 // -------------------------------------------------------------------------------------------- sums
 
 struct IndexRange {
   int64_t least = std::numeric_limits<int64_t>::max(), largest = -1;
+
+  bool Meets(int64_t first, int64_t end) const { return least < end && largest >= first; }
+  bool IsIn(int64_t first, int64_t end) const { return least >= first && largest < end; }
 };
 
 template <class T>
@@ -130,6 +134,7 @@ class Scatterer {
  public:
   Scatterer(const TensorView& dy, const TensorView& indices, Layout layout, const TensorView& out)
       : kernels_(PoolBackwardKernelsFor<T>(ActiveTarget())),
+        index_view_(indices),
         dy_(dy),
         indices_(indices),
         out_(out),
@@ -147,25 +152,29 @@ class Scatterer {
     Plan();
   }
 
-  void Run() const {
-    const int64_t blocks = channels_split_.count;
-    const Work work{images_ * blocks, total_ns_, ScratchBytes()};
+  // False if some index is no place in the plane; then only `check_first` leaves `out` untouched.
+  bool Run(bool check_first) {
+    if (bands_.count > 1) return FindRanges() && (RunBands(), true);
+    if (check_first && !AllInPlane(index_view_, plane_.count())) return false;
+    std::atomic<bool> right{true};
+    const Work work{images_ * blocks_.count, total_ns_, ScratchBytes()};
     ParallelFor(work, [&](int64_t task, Scratch scratch) {
-      const int64_t image = task / blocks, block = task % blocks;
-      const int64_t end = channels_split_.end(block);
-      Buffers buffers(*this, scratch);
-      for (int64_t c = channels_split_.begin(block), depth; c < end; c += depth) {
-        depth = pixels_ ? end - c : 1;
-        const Block at{dy_ + (image * dy_strides_.image + c * dy_strides_.channel),
-                       indices_ + (image * index_strides_.image + c * index_strides_.channel),
-                       out_ + (image * out_strides_.image + c * out_strides_.channel), depth};
-        if (in_place_) {
-          SumInPlace(at, buffers);
-        } else {
-          SumInBands(at, buffers);
+      const int64_t block = task % blocks_.count, begin = blocks_.begin(block);
+      const int64_t count = blocks_.end(block) - begin;
+      const Buffers buffers(*this, scratch);
+      bool done = true;
+      if (!pixels_ && PlanesAtOnce()) {
+        done = SumPlanes(BlockAt(task / blocks_.count, begin, 1), count);
+      } else if (pixels_) {
+        done = Sum(BlockAt(task / blocks_.count, begin, count), buffers);
+      } else {
+        for (int64_t c = begin; c < begin + count && done; ++c) {
+          done = Sum(BlockAt(task / blocks_.count, c, 1), buffers);
         }
       }
+      if (!done) right.store(false, std::memory_order_relaxed);
     });
+    return right.load();
   }
 
  private:
@@ -189,50 +198,74 @@ class Scatterer {
           groups(scratch.Take<IndexRange>(kGroups)) {}
   };
 
+  // ------------------------------------------------------------------------------------- plan
+
   void Plan() {
     pixels_ = channels_ > 1 && out_strides_.channel == 1;
     in_place_ = out_.native() && plane_.single();
     const double block_ns = double(windows_.count()) + 0.2 * double(plane_.count());
     total_ns_ = double(images_) * double(channels_) * block_ns;
-    if (pixels_) {
-      // Blocks of whole cache lines; more than one where there are few images to share.
-      const int64_t line = 64 / sizeof(T), threads = ThreadsFor(total_ns_);
-      const int64_t blocks = threads == 1 ? 1 : CeilDiv(4 * threads, images_);
-      channels_split_ = Split(channels_, line, 1024, std::min(blocks, channels_ / (2 * line)));
-      depth_ = channels_split_.longest();
-    } else {
-      channels_split_ = Split(channels_, 1, static_cast<int64_t>(1 + 10e3 / (1 + block_ns)));
-      depth_ = 1;
-    }
+    // Channels of a pixel stay together as far as possible: threads that write neighbouring lines
+    // hinder each other.
+    const double planes = std::min(1 + 10e3 / block_ns, double(channels_));
+    blocks_ = pixels_ ? Split(channels_, 64 / sizeof(T), 1024)
+                      : Split(channels_, 1, static_cast<int64_t>(planes));
+    depth_ = pixels_ ? blocks_.longest() : 1;
     piece_ = std::max<int64_t>(1, kPiece / depth_);
     group_ = RoundUp(std::max(piece_, CeilDiv(windows_.count(), kGroups)), piece_);
     const int64_t room = std::max<int64_t>(1, Caches().l2 / 2 / sizeof(T) / depth_);
     band_ = in_place_ ? plane_.count() : std::min(plane_.count(), room);
+
+    // Where threads have to share planes, each takes some of their pixels.
+    const int64_t threads = ThreadsFor(total_ns_), tasks = images_ * blocks_.count;
+    if (in_place_ && tasks < 2 * threads) {
+      if (!pixels_) blocks_ = Split(channels_, 1, 1);
+      bands_ = Split(plane_.count(), 1, plane_.count(),
+                     std::min(CeilDiv(2 * threads, images_ * blocks_.count), Groups()));
+    }
   }
+
+  int64_t Groups() const { return CeilDiv(windows_.count(), group_); }
 
   size_t ScratchBytes() const {
     return Scratch::Bytes<T>(piece_ * depth_) + Scratch::Bytes<int64_t>(piece_ * depth_) +
            Scratch::Bytes<T>(in_place_ ? 0 : band_ * depth_) + Scratch::Bytes<IndexRange>(kGroups);
   }
 
-  // Calls f(gradients) for all windows [begin, end), in order.
+  Block BlockAt(int64_t image, int64_t c, int64_t depth) const {
+    return {dy_ + (image * dy_strides_.image + c * dy_strides_.channel),
+            indices_ + (image * index_strides_.image + c * index_strides_.channel),
+            out_ + (image * out_strides_.image + c * out_strides_.channel), depth};
+  }
+
+  // Block `number` of those of all images.
+  Block BlockAt(int64_t number) const {
+    const int64_t block = number % blocks_.count, begin = blocks_.begin(block);
+    return BlockAt(number / blocks_.count, begin, blocks_.end(block) - begin);
+  }
+
+  // ----------------------------------------------------------------------------------- pieces
+
+  // Calls f(gradients) for all windows [begin, end), in order, until one returns false.
   template <class F>
-  void ForPieces(const Block& at, const Buffers& buffers, int64_t begin, int64_t end,
+  bool ForPieces(const Block& at, const Buffers& buffers, int64_t begin, int64_t end,
                  const F& f) const {
+    bool goes_on = true;
     windows_.ForEachRun(begin, end, [&](int64_t length, const MergedAxes<2>::Offsets& run) {
       const int64_t dy_step = windows_.inner_stride(0), index_step = windows_.inner_stride(1);
-      for (int64_t o = 0, n; o < length; o += n) {
+      for (int64_t o = 0, n; o < length && goes_on; o += n) {
         n = std::min(piece_, length - o);
-        PixelGradients<T> piece{static_cast<size_t>(n), static_cast<size_t>(at.depth), nullptr, 0,
-                                nullptr, 0};
+        PixelGradients<T> piece{
+            static_cast<size_t>(n), static_cast<size_t>(at.depth), nullptr, 0, nullptr, 0};
         piece.dy = Read(at.dy + (run[0] + o * dy_step), dy_step, dy_strides_.channel, n, at.depth,
                         buffers.dy, &piece.dy_step);
-        piece.indices = Read(at.indices + (run[1] + o * index_step), index_step,
-                             index_strides_.channel, n, at.depth, buffers.indices,
-                             &piece.index_step);
-        f(piece);
+        piece.indices =
+            Read(at.indices + (run[1] + o * index_step), index_step, index_strides_.channel, n,
+                 at.depth, buffers.indices, &piece.index_step);
+        goes_on = f(piece);
       }
     });
+    return goes_on;
   }
 
   // n windows of so many channels, in place or in `to`, and the step from one to the next.
@@ -258,55 +291,146 @@ class Scatterer {
     return range;
   }
 
+  IndexRange RangeOfGroup(const Block& at, int64_t group, const Buffers& buffers) const {
+    IndexRange range;
+    const int64_t begin = group * group_, end = std::min(windows_.count(), begin + group_);
+    ForPieces(at, buffers, begin, end, [&](const PixelGradients<T>& piece) {
+      range = RangeOf(piece, range);
+      return true;
+    });
+    return range;
+  }
+
+  bool InPlane(const IndexRange& range) const { return range.IsIn(0, plane_.count()); }
+
+  // Adds what the groups' windows have for pixels [first, end).
+  void AddGroups(const Block& at, const IndexRange* ranges, int64_t first, int64_t end, T* to,
+                 int64_t step, const Buffers& buffers) const {
+    for (int64_t g = 0; g < Groups(); ++g) {
+      if (!ranges[g].Meets(first, end)) continue;
+      const bool all = ranges[g].IsIn(first, end);
+      ForPieces(at, buffers, g * group_, std::min(windows_.count(), (g + 1) * group_),
+                [&](const PixelGradients<T>& piece) {
+                  if (all) {
+                    kernels_.add_all(piece, first, to, step);
+                  } else {
+                    kernels_.add_within(piece, first, end - first, to, step);
+                  }
+                  return true;
+                });
+    }
+  }
+
+  // ---------------------------------------------------------------------- bands of shared planes
+
+  bool FindRanges() {
+    const int64_t groups = Groups(), count = images_ * blocks_.count * groups;
+    ranges_ = Buffer<IndexRange>(count);
+    std::atomic<bool> right{true};
+    const Work work{count, 0.2 * total_ns_, ScratchBytes()};
+    ParallelFor(work, [&](int64_t task, Scratch scratch) {
+      const Buffers buffers(*this, scratch);
+      const IndexRange range = RangeOfGroup(BlockAt(task / groups), task % groups, buffers);
+      if (!InPlane(range)) right.store(false, std::memory_order_relaxed);
+      ranges_.get()[task] = range;
+    });
+    return right.load();
+  }
+
+  void RunBands() const {
+    const int64_t step = plane_.inner_stride(0);
+    const Work work{images_ * blocks_.count * bands_.count, total_ns_, ScratchBytes()};
+    ParallelFor(work, [&](int64_t task, Scratch scratch) {
+      const int64_t number = task / bands_.count, band = task % bands_.count;
+      const int64_t first = bands_.begin(band), end = bands_.end(band);
+      const Block at = BlockAt(number);
+      T* const out = at.out.InPlace() + first * step;
+      Clear(out, end - first, step, at.depth);
+      AddGroups(at, ranges_.get() + number * Groups(), first, end, out, step,
+                Buffers(*this, scratch));
+    });
+  }
+
+  // ------------------------------------------------------------------------------ whole planes
+
+  bool Sum(const Block& at, const Buffers& buffers) const {
+    return in_place_ ? SumInPlace(at, buffers) : SumInBands(at, buffers);
+  }
+
   // Pixels of a large plane are cleared just before the first window that needs them, so that they
   // are in cache.
-  void SumInPlace(const Block& at, const Buffers& buffers) const {
+  bool SumInPlace(const Block& at, const Buffers& buffers) const {
     const int64_t step = plane_.inner_stride(0), pixels = plane_.count();
     const int64_t bytes = int64_t{sizeof(T)} * at.depth;
     T* const out = at.out.InPlace();
-    const bool small = pixels * bytes <= static_cast<int64_t>(Caches().l2 / 4);
     int64_t cleared = 0;
     const auto clear_to = [&](int64_t end) {
-      if (end <= cleared) return;
-      Clear(out + cleared * step, end - cleared, step, at.depth);
-      cleared = end;
+      if (end > cleared) Clear(out + cleared * step, end - cleared, step, at.depth);
+      cleared = std::max(cleared, end);
     };
-    if (small) clear_to(pixels);
-    const int64_t ahead = std::max<int64_t>(1, 4096 / bytes);
-    ForPieces(at, buffers, 0, windows_.count(), [&](const PixelGradients<T>& piece) {
-      if (cleared < pixels) clear_to(std::min(pixels, RangeOf(piece).largest + ahead));
-      kernels_.add_all(piece, out, step);
-    });
+    const bool small = pixels * bytes <= static_cast<int64_t>(Caches().l2 / 4);
+    const int64_t ahead = small ? pixels : CeilDiv(4096, bytes);
+    const bool right =
+        ForPieces(at, buffers, 0, windows_.count(), [&](const PixelGradients<T>& piece) {
+          const IndexRange range = RangeOf(piece);
+          if (!InPlane(range)) return false;
+          clear_to(std::min(pixels, range.largest + ahead));
+          kernels_.add_all(piece, 0, out, step);
+          return true;
+        });
     clear_to(pixels);
+    return right;
   }
 
-  void SumInBands(const Block& at, const Buffers& buffers) const {
-    const int64_t pixels = plane_.count(), windows = windows_.count();
-    const bool one_band = band_ >= pixels;
-    if (!one_band) {
-      for (int64_t w = 0; w < windows; w += group_) {
-        IndexRange& range = buffers.groups[w / group_] = {};
-        ForPieces(at, buffers, w, std::min(windows, w + group_),
-                  [&](const PixelGradients<T>& piece) { range = RangeOf(piece, range); });
-      }
+  bool SumInBands(const Block& at, const Buffers& buffers) const {
+    for (int64_t g = 0; g < Groups(); ++g) {
+      buffers.groups[g] = RangeOfGroup(at, g, buffers);
+      if (!InPlane(buffers.groups[g])) return false;
     }
-    for (int64_t first = 0; first < pixels; first += band_) {
-      const int64_t count = std::min(band_, pixels - first);
+    for (int64_t first = 0; first < plane_.count(); first += band_) {
+      const int64_t count = std::min(band_, plane_.count() - first);
       Clear(buffers.band, count, at.depth, at.depth);
-      for (int64_t w = 0; w < windows; w += group_) {
-        const IndexRange& range = buffers.groups[w / group_];
-        if (!one_band && (range.largest < first || range.least >= first + count)) continue;
-        ForPieces(at, buffers, w, std::min(windows, w + group_),
-                  [&](const PixelGradients<T>& piece) {
-                    if (one_band) {
-                      kernels_.add_all(piece, buffers.band, at.depth);
-                    } else {
-                      kernels_.add_within(piece, first, count, buffers.band, at.depth);
-                    }
-                  });
-      }
+      AddGroups(at, buffers.groups, first, first + count, buffers.band, at.depth, buffers);
       Store(at, first, count, buffers.band);
     }
+    return true;
+  }
+
+  // Small planes cost less than a few calls for each.
+  bool PlanesAtOnce() const {
+    return in_place_ && windows_.single() && dy_.native() && indices_.native() &&
+           plane_.count() * int64_t{sizeof(T)} <= static_cast<int64_t>(Caches().l1 / 2);
+  }
+
+  // The planes of `count` channels from at's on.
+  bool SumPlanes(const Block& at, int64_t count) const {
+    const int64_t windows = windows_.count(), pixels = plane_.count();
+    const int64_t step = plane_.inner_stride(0), plane_step = out_strides_.channel;
+    const int64_t dy_step = dy_strides_.channel, index_step = index_strides_.channel;
+    T* const out = at.out.InPlace();
+    IndexRange range;
+    const int64_t inner = windows_.inner_stride(1);
+    if (inner == 1 || windows == 1) {
+      const bool one_run = index_step == windows;
+      kernels_.range(at.indices.InPlace(), one_run ? 1 : count, index_step,
+                     one_run ? windows * count : windows, &range.least, &range.largest);
+    } else {
+      for (int64_t c = 0; c < count; ++c) {
+        kernels_.range(at.indices.InPlace() + c * index_step, windows, inner, 1, &range.least,
+                       &range.largest);
+      }
+    }
+    if (!InPlane(range)) return false;
+    if (step == 1 || pixels == 1) {
+      Clear(out, count, plane_step, pixels);
+    } else {
+      for (int64_t c = 0; c < count; ++c) Clear(out + c * plane_step, pixels, step, 1);
+    }
+    const PixelGradients<T> from{
+        static_cast<size_t>(windows), 1,    at.dy.InPlace(), windows_.inner_stride(0),
+        at.indices.InPlace(),         inner};
+    kernels_.add_planes(from, count, dy_step, index_step, out, step, plane_step);
+    return true;
   }
 
   void Clear(T* to, int64_t pixels, int64_t step, int64_t depth) const {
@@ -336,6 +460,7 @@ class Scatterer {
   }
 
   const PoolBackwardKernels<T>& kernels_;
+  const TensorView& index_view_;
   const Source<T> dy_;
   const Source<int64_t> indices_;
   const Sink<T> out_;
@@ -345,10 +470,12 @@ class Scatterer {
   MergedAxes<2> windows_;
   // Whether channels are taken together, and whether sums are made where the results belong.
   bool pixels_, in_place_;
-  int64_t depth_;                // most channels of a block
-  int64_t piece_, group_;        // windows; a group is made of whole pieces
-  int64_t band_;                 // pixels
-  Split channels_split_;
+  int64_t depth_;          // most channels of a block of pixels
+  int64_t piece_, group_;  // windows; a group is made of whole pieces
+  int64_t band_;           // pixels
+  Split blocks_;           // of channels
+  Split bands_;            // of planes that threads share
+  Buffer<IndexRange> ranges_;
   double total_ns_;
 };
 
@@ -379,7 +506,7 @@ Shape MaxPool2dBackwardShape(const Shape& dy, const Shape& indices, const Shape&
 }
 
 void MaxPool2dBackward(const TensorView& dy, const TensorView& indices, Layout layout,
-                       const TensorView& out) {
+                       const TensorView& out, bool out_is_new) {
   const Shape x = MaxPool2dBackwardShape(dy.sizes(), indices.sizes(), out.sizes(), layout);
   CheckView(pool::kOp, "out", out, dy.dtype, x);
   if (!IsInteger(indices.dtype)) {
@@ -390,14 +517,17 @@ void MaxPool2dBackward(const TensorView& dy, const TensorView& indices, Layout l
   const auto empty = [](const Shape& shape) {
     return std::find(shape.begin(), shape.end(), 0) != shape.end();
   };
-  const bool no_window = empty(dy.sizes());
-  if (!no_window) pool::CheckIndices(indices, height, width);
-  if (empty(x)) return;
+  if (empty(x)) {
+    if (!empty(dy.sizes())) pool::FailIndex(indices, height, width);
+    return;
+  }
+  bool right = false;
   Dispatch(dy.dtype, [&](auto zero) {
-    pool::Scatterer<decltype(zero)>(pool::AsSigned(dy), pool::AsSigned(indices), layout,
-                                    pool::AsSigned(out))
-        .Run();
+    const TensorView numbers = pool::AsSigned(indices);
+    pool::Scatterer<decltype(zero)> sums(pool::AsSigned(dy), numbers, layout, pool::AsSigned(out));
+    right = sums.Run(!out_is_new);
   });
+  if (!right) pool::FailIndex(indices, height, width);
 }
 
 }  // namespace lanewise
