@@ -8,6 +8,7 @@
 #endif
 
 #include <algorithm>
+#include <cstring>
 #include <type_traits>
 
 #include "hwy/highway.h"
@@ -127,6 +128,10 @@ void AddPlanes(const PixelGradients<T>& from, size_t planes, ptrdiff_t dy_plane,
 
 template <class T>
 void Clear(T* to, size_t runs, ptrdiff_t step, size_t len) {
+  if (len * sizeof(T) >= 2048) {
+    for (size_t r = 0; r < runs; ++r, to += step) std::memset(to, 0, len * sizeof(T));
+    return;
+  }
   for (size_t r = 0; r < runs; ++r, to += step) {
     ForVectors<T>(len, [&](auto d, size_t i) HWY_ATTR { hn::StoreU(hn::Zero(d), d, to + i); });
   }

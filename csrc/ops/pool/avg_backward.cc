@@ -74,7 +74,7 @@ struct Plan {
     const Geometry& g = problem.g;
     const int64_t line = 64 / sizeof(T);
     const bool overlap = rows.most > 1 || columns.most > 1;
-    depth = pixels ? std::min(g.channels, overlap ? 2 * line : 1024) : 1;
+    depth = pixels ? std::min(g.channels, overlap ? 4 * line : 1024) : 1;
     FitTile(overlap);
 
     const double plane_ns = 0.5 * double(g.rows.in) * double(g.columns.in);
@@ -124,7 +124,7 @@ struct Plan {
   static constexpr int64_t kChunkRows = 64;
 
   void FitTile(bool overlap) {
-    const size_t wanted = overlap ? Caches().l2 / 8 : Caches().l1;
+    const size_t wanted = overlap ? Caches().l2 / 4 : Caches().l1;
     const int64_t halo_rows = std::max<int64_t>(8, Halo(rows));
     const int64_t halo_columns = std::max<int64_t>(8, Halo(columns));
     while (ScratchBytes() > wanted) {
@@ -386,12 +386,14 @@ void RunAverage(const Problem& problem, const TensorView& dy, const TensorView& 
   const Sink<T> sink(out);
   const Plan<T> plan(problem);
   const Split &rows = plan.row_tiles, &columns = plan.column_tiles;
-  const int64_t per_block = rows.count * columns.count;
-  const int64_t per_image = plan.channels.count * per_block;
+  const int64_t per_image = plan.channels.count * rows.count * columns.count;
   const Work work{g.images * per_image, plan.total_ns, plan.ScratchBytes()};
   ParallelFor(work, [&](int64_t task, Scratch scratch) {
-    const int64_t image = task / per_image, block = task % per_image / per_block;
-    const int64_t row = task % per_block / columns.count, column = task % columns.count;
+    // Blocks of channels follow each other: threads that write neighbouring lines hinder each other
+    // (0.35 instead of 0.14 ms for 64 channels of 112² pixels in two threads).
+    const int64_t image = task / per_image, place = task % per_image / plan.channels.count;
+    const int64_t row = place / columns.count, column = place % columns.count;
+    const int64_t block = task % plan.channels.count;
     const int64_t end = plan.channels.end(block);
     AverageTile<T> tile(kernels, problem, plan, scratch);
     for (int64_t c = plan.channels.begin(block), depth; c < end; c += depth) {

@@ -218,7 +218,7 @@ class Scatterer {
 
     // Where threads have to share planes, each takes some of their pixels.
     const int64_t threads = ThreadsFor(total_ns_), tasks = images_ * blocks_.count;
-    if (in_place_ && tasks < 2 * threads) {
+    if (in_place_ && threads > 1 && tasks < 2 * threads) {
       if (!pixels_) blocks_ = Split(channels_, 1, 1);
       bands_ = Split(plane_.count(), 1, plane_.count(),
                      std::min(CeilDiv(2 * threads, images_ * blocks_.count), Groups()));
