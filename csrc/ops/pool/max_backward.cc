@@ -207,9 +207,9 @@ class Scatterer {
     total_ns_ = double(images_) * double(channels_) * block_ns;
     // Channels of a pixel stay together as far as possible: threads that write neighbouring lines
     // hinder each other.
-    const double planes = std::min(1 + 10e3 / block_ns, double(channels_));
+    const double planes = std::min(4 + 10e3 / block_ns, double(channels_));
     blocks_ = pixels_ ? Split(channels_, 64 / sizeof(T), 1024)
-                      : Split(channels_, 1, static_cast<int64_t>(planes));
+                      : Split(channels_, 4, static_cast<int64_t>(planes));
     depth_ = pixels_ ? blocks_.longest() : 1;
     piece_ = std::max<int64_t>(1, kPiece / depth_);
     group_ = RoundUp(std::max(piece_, CeilDiv(windows_.count(), kGroups)), piece_);
@@ -399,7 +399,7 @@ class Scatterer {
   // Small planes cost less than a few calls for each.
   bool PlanesAtOnce() const {
     return in_place_ && windows_.single() && dy_.native() && indices_.native() &&
-           plane_.count() * int64_t{sizeof(T)} <= static_cast<int64_t>(Caches().l1 / 2);
+           plane_.count() * int64_t{sizeof(T)} <= static_cast<int64_t>(Caches().l2 / 16);
   }
 
   // The planes of `count` channels from at's on.
