@@ -374,30 +374,12 @@ const PoolKernels<T>& PoolKernelsFor(SimdTarget target);
 
 // ----------------------------------------------------------------------------------- pool backward
 
-// Gradients of windows and the pixels they go to: `pixels` runs of `depth` channels.
-template <class T>
-struct PixelGradients {
-  size_t pixels, depth;
-  const T* dy;
-  ptrdiff_t dy_step;  // between runs
-  const int64_t* indices;
-  ptrdiff_t index_step;
-};
-
 // The functions for averages are null for integers. No result overlaps an operand unless said.
 template <class T>
 struct PoolBackwardKernels {
   // *least and *largest take in all of `runs` runs of `len` values.
   void (*range)(const int64_t* values, size_t runs, ptrdiff_t step, size_t len, int64_t* least,
                 int64_t* largest);
-  // to[(index - first)·step + c] += dy of channel c, one run after the other.
-  void (*add_all)(const PixelGradients<T>& from, int64_t first, T* to, ptrdiff_t step);
-  // The same for runs of 1 and first = 0, in one plane after the other, whose distances are given.
-  void (*add_planes)(const PixelGradients<T>& from, size_t planes, ptrdiff_t dy_plane,
-                     ptrdiff_t index_plane, T* to, ptrdiff_t step, ptrdiff_t to_plane);
-  // The same for indices in [first, first + count); others add nothing.
-  void (*add_within)(const PixelGradients<T>& from, int64_t first, int64_t count, T* to,
-                     ptrdiff_t step);
   // to[r·step + i] = 0 for r < runs, i < len.
   void (*clear)(T* to, size_t runs, ptrdiff_t step, size_t len);
 

@@ -1,5 +1,5 @@
-// What the gradients of pooling are made of: adding to chosen pixels, quotients, sums over windows,
-// and results that are repeated. Included once per SIMD target.
+// What the gradients of pooling are made of: ranges of indices, quotients, sums over windows, and
+// results that are repeated. Included once per SIMD target.
 #if defined(LANEWISE_KERNELS_POOL_BACKWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LANEWISE_KERNELS_POOL_BACKWARD_INL_H_
 #undef LANEWISE_KERNELS_POOL_BACKWARD_INL_H_
@@ -62,94 +62,6 @@ inline void RangeOf(const int64_t* values, size_t runs, ptrdiff_t step, size_t l
   *largest = HWY_MAX(scalar_high, hn::GetLane(hn::MaxOfLanes(widest, high)));
 }
 
-// Of integers modulo 2^bits.
-template <class T>
-HWY_INLINE T WrappingSum(T a, T b) {
-  if constexpr (std::is_integral_v<T>) {
-    using Bits = std::make_unsigned_t<T>;
-    return static_cast<T>(static_cast<Bits>(a) + static_cast<Bits>(b));
-  } else {
-    return a + b;
-  }
-}
-
-// A scatter instruction is no faster than these stores (AVX-512: 0.70 ns per element, either way).
-// Channels never meet, so four are loaded before they are stored: 0.42 ns instead of 0.55.
-template <class T, bool kSome>
-HWY_INLINE void AddToPixels(const PixelGradients<T>& from, int64_t first, uint64_t count, T* to,
-                            ptrdiff_t step) {
-  const T* dy = from.dy;
-  const int64_t* indices = from.indices;
-  if (!kSome && from.depth == 1) {
-    for (size_t p = 0; p < from.pixels; ++p, dy += from.dy_step, indices += from.index_step) {
-      T& pixel = to[(*indices - first) * step];
-      pixel = WrappingSum(pixel, *dy);
-    }
-    return;
-  }
-  for (size_t p = 0; p < from.pixels; ++p, dy += from.dy_step, indices += from.index_step) {
-    size_t c = 0;
-    if constexpr (!kSome) {
-      for (; c + 4 <= from.depth; c += 4) {
-        T* at[4];
-        T value[4];
-        for (size_t i = 0; i < 4; ++i) {
-          at[i] = to + (indices[c + i] - first) * step + c + i;
-          value[i] = WrappingSum(*at[i], dy[c + i]);
-        }
-        for (size_t i = 0; i < 4; ++i) *at[i] = value[i];
-      }
-    }
-    for (; c < from.depth; ++c) {
-      const int64_t i = indices[c] - first;
-      if (kSome && static_cast<uint64_t>(i) >= count) continue;
-      T& pixel = to[i * step + c];
-      pixel = WrappingSum(pixel, dy[c]);
-    }
-  }
-}
-
-template <class T>
-void AddAll(const PixelGradients<T>& from, int64_t first, T* to, ptrdiff_t step) {
-  AddToPixels<T, false>(from, first, 0, to, step);
-}
-template <class T>
-void AddWithin(const PixelGradients<T>& from, int64_t first, int64_t count, T* to, ptrdiff_t step) {
-  AddToPixels<T, true>(from, first, static_cast<uint64_t>(count), to, step);
-}
-
-// Neighbouring windows often have the same winner, and then each waits for the sum before it: four
-// planes at a time fill these waits (13 × 13 at stride 1: 1.0 ns per element instead of 1.5).
-template <class T>
-void AddPlanes(const PixelGradients<T>& from, size_t planes, ptrdiff_t dy_plane,
-               ptrdiff_t index_plane, T* to, ptrdiff_t step, ptrdiff_t to_plane) {
-  constexpr size_t kPlanes = 4;
-  PixelGradients<T> plane = from;
-  size_t i = 0;
-  for (; i + kPlanes <= planes; i += kPlanes) {
-    const T* dy = plane.dy;
-    const int64_t* indices = plane.indices;
-    for (size_t p = 0; p < from.pixels; ++p, dy += from.dy_step, indices += from.index_step) {
-      T* at[kPlanes];
-      T value[kPlanes];
-      for (size_t k = 0; k < kPlanes; ++k) {
-        const ptrdiff_t number = static_cast<ptrdiff_t>(k);
-        at[k] = to + number * to_plane + indices[number * index_plane] * step;
-        value[k] = WrappingSum(*at[k], dy[number * dy_plane]);
-      }
-      for (size_t k = 0; k < kPlanes; ++k) *at[k] = value[k];
-    }
-    plane.dy += kPlanes * dy_plane;
-    plane.indices += kPlanes * index_plane;
-    to += kPlanes * to_plane;
-  }
-  for (; i < planes; ++i, to += to_plane) {
-    AddToPixels<T, false>(plane, 0, 0, to, step);
-    plane.dy += dy_plane;
-    plane.indices += index_plane;
-  }
-}
-
 template <class T>
 void Clear(T* to, size_t runs, ptrdiff_t step, size_t len) {
   if (len * sizeof(T) >= 2048) {
@@ -182,13 +94,15 @@ void Quotients(const T* from, ptrdiff_t step, size_t pixels, size_t depth, const
 // The sums of 2 to 4 terms, in one pass and in the order of WindowSums.
 template <size_t kTerms, class T>
 HWY_INLINE void FewTerms(const T* HWY_RESTRICT x, size_t n, size_t distance, T* HWY_RESTRICT out) {
-  ForVectors<T>(n, [&](auto d, size_t i) HWY_ATTR {
+  const auto sum = [&](auto d, size_t i) HWY_ATTR {
     const auto term = [&](size_t k) HWY_ATTR { return hn::LoadU(d, x + i + k * distance); };
     auto total = hn::Add(term(0), term(1));
     if constexpr (kTerms == 3) total = hn::Add(term(0), hn::Add(term(1), term(2)));
     if constexpr (kTerms == 4) total = hn::Add(total, hn::Add(term(2), term(3)));
     hn::StoreU(total, d, out + i);
-  });
+  };
+  if (n >= hn::MaxLanes(hn::ScalableTag<T>())) return ForVectors<T>(n, sum);
+  for (size_t i = 0; i < n; ++i) sum(hn::CappedTag<T, 1>(), i);
 }
 
 // out[i] = a[i] + b[i]; out may be a. Whole vectors, and the rest one by one, as a vector must not
@@ -267,9 +181,6 @@ template <class T>
 constexpr PoolBackwardKernels<T> MakePoolBackward() {
   PoolBackwardKernels<T> kernels{};
   kernels.range = RangeOf;
-  kernels.add_all = AddAll<T>;
-  kernels.add_planes = AddPlanes<T>;
-  kernels.add_within = AddWithin<T>;
   kernels.clear = Clear<T>;
   if constexpr (!std::is_integral_v<T>) {
     kernels.quotients = Quotients<T>;

@@ -55,8 +55,8 @@ struct Problem {
   }
 };
 
-template <class T>
 struct Plan {
+  const int64_t size;  // of an element
   const Covering rows, columns;
   bool pixels;            // the channels of a pixel are processed as neighbours
   bool chunked = false;   // too many rows of quotients for scratch: sums are made of parts
@@ -65,14 +65,15 @@ struct Plan {
   Split channels, row_tiles, column_tiles;
   double total_ns;
 
-  explicit Plan(const Problem& problem)
-      : rows(problem.g.rows),
+  Plan(const Problem& problem, int64_t element_size)
+      : size(element_size),
+        rows(problem.g.rows),
         columns(problem.g.columns),
         pixels(problem.g.channels > 1 && problem.out.channel == 1),
         height(rows.end() - rows.begin()),
         width(columns.end() - columns.begin()) {
     const Geometry& g = problem.g;
-    const int64_t line = 64 / sizeof(T);
+    const int64_t line = 64 / size;
     const bool overlap = rows.most > 1 || columns.most > 1;
     depth = pixels ? std::min(g.channels, overlap ? 4 * line : 1024) : 1;
     FitTile(overlap);
@@ -114,10 +115,9 @@ struct Plan {
   }
 
   size_t ScratchBytes() const {
-    const size_t tile = Scratch::Bytes<T>(QuotientRows() * RowSize());
-    const size_t row = Scratch::Bytes<T>(RowSize()), sums = Scratch::Bytes<T>(height * RowSize());
-    return 2 * tile + (2 + (chunked ? Joins() : 0)) * sums + 3 * row +
-           Scratch::Bytes<double>(QuotientColumns());
+    const auto bytes = [&](int64_t n) { return Scratch::Bytes<char>(n * RowSize() * size); };
+    return 2 * bytes(QuotientRows()) + 2 * bytes(height) + (chunked ? bytes(Joins() * height) : 0) +
+           3 * bytes(1) + Scratch::Bytes<double>(QuotientColumns());
   }
 
  private:
@@ -148,7 +148,7 @@ struct Plan {
 template <class T>
 class AverageTile {
  public:
-  AverageTile(const PoolBackwardKernels<T>& kernels, const Problem& problem, const Plan<T>& plan,
+  AverageTile(const PoolBackwardKernels<T>& kernels, const Problem& problem, const Plan& plan,
               Scratch scratch)
       : kernels_(kernels), problem_(problem), plan_(plan), g_(problem.g) {
     quotients_ = scratch.Take<T>(plan.QuotientRows() * plan.RowSize());
@@ -172,10 +172,10 @@ class AverageTile {
     depth_ = depth;
     row_begin_ = row_begin, row_end_ = row_end;
     column_begin_ = column_begin, column_end_ = column_end;
-    row_size_ = (column_end - column_begin + Plan<T>::Halo(plan_.columns)) * depth;
+    row_size_ = (column_end - column_begin + Plan::Halo(plan_.columns)) * depth;
     CountColumns();
     if (!plan_.chunked) {
-      Load(row_begin + plan_.rows.low, row_end - row_begin + Plan<T>::Halo(plan_.rows));
+      Load(row_begin + plan_.rows.low, row_end - row_begin + Plan::Halo(plan_.rows));
     }
     plan_.rows.ForEachRun([&](const CoveredRun& rows) {
       const T* down = rows.terms == 0 ? nullptr : SumsDown(rows);
@@ -364,7 +364,7 @@ class AverageTile {
 
   const PoolBackwardKernels<T>& kernels_;
   const Problem& problem_;
-  const Plan<T>& plan_;
+  const Plan& plan_;
   const Geometry& g_;
   Source<T> dy_;
   Sink<T> out_;
@@ -384,7 +384,7 @@ void RunAverage(const Problem& problem, const TensorView& dy, const TensorView& 
   const auto& kernels = PoolBackwardKernelsFor<T>(ActiveTarget());
   const Source<T> source(dy);
   const Sink<T> sink(out);
-  const Plan<T> plan(problem);
+  const Plan plan(problem, sizeof(T));
   const Split &rows = plan.row_tiles, &columns = plan.column_tiles;
   const int64_t per_image = plan.channels.count * rows.count * columns.count;
   const Work work{g.images * per_image, plan.total_ns, plan.ScratchBytes()};

@@ -17,6 +17,7 @@
 #include "ops/elements.h"
 #include "ops/merged_axes.h"
 #include "ops/pool/geometry.h"
+#include "ops/pool/scatter.h"
 #include "runtime/buffer.h"
 #include "runtime/cpu.h"
 #include "runtime/error.h"
@@ -98,11 +99,13 @@ std::string Position(const Shape& shape, int64_t number) {
 // Whether all indices are in [0, pixels).
 bool AllInPlane(const TensorView& indices, int64_t pixels) {
   // In the order of memory, which is the fastest.
-  std::vector<int> order(indices.rank);
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
-    return std::abs(indices.strides[a]) > std::abs(indices.strides[b]);
-  });
+  std::vector<int> order;
+  for (int axis = 0; axis < indices.rank; ++axis) {
+    const auto shorter = [&](int other) {
+      return std::abs(indices.strides[other]) < std::abs(indices.strides[axis]);
+    };
+    order.insert(std::find_if(order.begin(), order.end(), shorter), axis);
+  }
   const MergedAxes<1> elements = Elements(indices, order);
   const Source<int64_t> source(AsSigned(indices));
   const auto range = PoolBackwardKernelsFor<int64_t>(ActiveTarget()).range;
@@ -149,7 +152,7 @@ class Scatterer {
     plane_.Append(out.shape[spatial + 1], {out_strides_.column});
     windows_.Append(dy.shape[spatial], {dy_strides_.row, index_strides_.row});
     windows_.Append(dy.shape[spatial + 1], {dy_strides_.column, index_strides_.column});
-    Plan();
+    Plan(dy.shape[spatial + 1]);
   }
 
   // False if some index is no place in the plane; then only `check_first` leaves `out` untouched.
@@ -200,7 +203,7 @@ class Scatterer {
 
   // ------------------------------------------------------------------------------------- plan
 
-  void Plan() {
+  void Plan(int64_t columns) {
     pixels_ = channels_ > 1 && out_strides_.channel == 1;
     in_place_ = out_.native() && plane_.single();
     const double block_ns = double(windows_.count()) + 0.2 * double(plane_.count());
@@ -212,7 +215,9 @@ class Scatterer {
                       : Split(channels_, 4, static_cast<int64_t>(planes));
     depth_ = pixels_ ? blocks_.longest() : 1;
     piece_ = std::max<int64_t>(1, kPiece / depth_);
-    group_ = RoundUp(std::max(piece_, CeilDiv(windows_.count(), kGroups)), piece_);
+    run_ = windows_.single() ? windows_.count() : columns;
+    group_ = RoundUp(std::max(piece_, CeilDiv(windows_.count(), kGroups)),
+                     windows_.single() ? piece_ : run_);
     const int64_t room = std::max<int64_t>(1, Caches().l2 / 2 / sizeof(T) / depth_);
     band_ = in_place_ ? plane_.count() : std::min(plane_.count(), room);
 
@@ -246,32 +251,22 @@ class Scatterer {
 
   // ----------------------------------------------------------------------------------- pieces
 
-  // Calls f(gradients) for all windows [begin, end), in order, until one returns false.
-  template <class F>
-  bool ForPieces(const Block& at, const Buffers& buffers, int64_t begin, int64_t end,
-                 const F& f) const {
-    bool goes_on = true;
-    windows_.ForEachRun(begin, end, [&](int64_t length, const MergedAxes<2>::Offsets& run) {
-      const int64_t dy_step = windows_.inner_stride(0), index_step = windows_.inner_stride(1);
-      for (int64_t o = 0, n; o < length && goes_on; o += n) {
-        n = std::min(piece_, length - o);
-        PixelGradients<T> piece{
-            static_cast<size_t>(n), static_cast<size_t>(at.depth), nullptr, 0, nullptr, 0};
-        piece.dy = Read(at.dy + (run[0] + o * dy_step), dy_step, dy_strides_.channel, n, at.depth,
-                        buffers.dy, &piece.dy_step);
-        piece.indices =
-            Read(at.indices + (run[1] + o * index_step), index_step, index_strides_.channel, n,
-                 at.depth, buffers.indices, &piece.index_step);
-        goes_on = f(piece);
-      }
-    });
-    return goes_on;
+  // Windows from `begin` on, as many as make a piece.
+  PixelGradients<T> PieceAt(const Block& at, int64_t begin, const Buffers& buffers) const {
+    const int64_t n = std::min(piece_, run_ - begin % run_);
+    const MergedAxes<2>::Offsets from = windows_.OffsetsOf(begin);
+    PixelGradients<T> piece{n, at.depth, nullptr, 0, nullptr, 0};
+    piece.dy = Read(at.dy + from[0], windows_.inner_stride(0), dy_strides_.channel, n, at.depth,
+                    buffers.dy, &piece.dy_step);
+    piece.indices = Read(at.indices + from[1], windows_.inner_stride(1), index_strides_.channel, n,
+                         at.depth, buffers.indices, &piece.index_step);
+    return piece;
   }
 
   // n windows of so many channels, in place or in `to`, and the step from one to the next.
   template <class C>
   static const C* Read(const Source<C>& from, int64_t step, int64_t channel, int64_t n,
-                       int64_t depth, C* to, ptrdiff_t* new_step) {
+                       int64_t depth, C* to, int64_t* new_step) {
     *new_step = step;
     if (from.native() && (depth == 1 || channel == 1)) return from.InPlace();
     *new_step = depth;
@@ -284,20 +279,24 @@ class Scatterer {
   }
 
   IndexRange RangeOf(const PixelGradients<T>& piece, IndexRange range = {}) const {
-    const bool one_run = piece.index_step == static_cast<ptrdiff_t>(piece.depth);
-    kernels_.range(piece.indices, one_run ? 1 : piece.pixels, piece.index_step,
-                   one_run ? piece.pixels * piece.depth : piece.depth, &range.least,
+    const bool one_run = piece.index_step == piece.depth;
+    kernels_.range(piece.indices, one_run ? 1 : piece.windows, piece.index_step,
+                   one_run ? piece.windows * piece.depth : piece.depth, &range.least,
                    &range.largest);
     return range;
   }
 
+  int64_t EndOfGroup(int64_t group) const {
+    return std::min(windows_.count(), (group + 1) * group_);
+  }
+
   IndexRange RangeOfGroup(const Block& at, int64_t group, const Buffers& buffers) const {
     IndexRange range;
-    const int64_t begin = group * group_, end = std::min(windows_.count(), begin + group_);
-    ForPieces(at, buffers, begin, end, [&](const PixelGradients<T>& piece) {
+    for (int64_t w = group * group_; w < EndOfGroup(group);) {
+      const PixelGradients<T> piece = PieceAt(at, w, buffers);
       range = RangeOf(piece, range);
-      return true;
-    });
+      w += piece.windows;
+    }
     return range;
   }
 
@@ -309,15 +308,15 @@ class Scatterer {
     for (int64_t g = 0; g < Groups(); ++g) {
       if (!ranges[g].Meets(first, end)) continue;
       const bool all = ranges[g].IsIn(first, end);
-      ForPieces(at, buffers, g * group_, std::min(windows_.count(), (g + 1) * group_),
-                [&](const PixelGradients<T>& piece) {
-                  if (all) {
-                    kernels_.add_all(piece, first, to, step);
-                  } else {
-                    kernels_.add_within(piece, first, end - first, to, step);
-                  }
-                  return true;
-                });
+      for (int64_t w = g * group_; w < EndOfGroup(g);) {
+        const PixelGradients<T> piece = PieceAt(at, w, buffers);
+        if (all) {
+          AddToPixels(piece, first, to, step);
+        } else {
+          AddToSomePixels(piece, first, end - first, to, step);
+        }
+        w += piece.windows;
+      }
     }
   }
 
@@ -370,16 +369,16 @@ class Scatterer {
     };
     const bool small = pixels * bytes <= static_cast<int64_t>(Caches().l2 / 4);
     const int64_t ahead = small ? pixels : CeilDiv(4096, bytes);
-    const bool right =
-        ForPieces(at, buffers, 0, windows_.count(), [&](const PixelGradients<T>& piece) {
-          const IndexRange range = RangeOf(piece);
-          if (!InPlane(range)) return false;
-          clear_to(std::min(pixels, range.largest + ahead));
-          kernels_.add_all(piece, 0, out, step);
-          return true;
-        });
+    for (int64_t w = 0; w < windows_.count();) {
+      const PixelGradients<T> piece = PieceAt(at, w, buffers);
+      const IndexRange range = RangeOf(piece);
+      if (!InPlane(range)) return false;
+      clear_to(std::min(pixels, range.largest + ahead));
+      AddToPixels(piece, 0, out, step);
+      w += piece.windows;
+    }
     clear_to(pixels);
-    return right;
+    return true;
   }
 
   bool SumInBands(const Block& at, const Buffers& buffers) const {
@@ -406,7 +405,7 @@ class Scatterer {
   bool SumPlanes(const Block& at, int64_t count) const {
     const int64_t windows = windows_.count(), pixels = plane_.count();
     const int64_t step = plane_.inner_stride(0), plane_step = out_strides_.channel;
-    const int64_t dy_step = dy_strides_.channel, index_step = index_strides_.channel;
+    const int64_t index_step = index_strides_.channel;
     T* const out = at.out.InPlace();
     IndexRange range;
     const int64_t inner = windows_.inner_stride(1);
@@ -427,9 +426,8 @@ class Scatterer {
       for (int64_t c = 0; c < count; ++c) Clear(out + c * plane_step, pixels, step, 1);
     }
     const PixelGradients<T> from{
-        static_cast<size_t>(windows), 1,    at.dy.InPlace(), windows_.inner_stride(0),
-        at.indices.InPlace(),         inner};
-    kernels_.add_planes(from, count, dy_step, index_step, out, step, plane_step);
+        windows, 1, at.dy.InPlace(), windows_.inner_stride(0), at.indices.InPlace(), inner};
+    AddToPlanes(from, count, {dy_strides_.channel, index_step, plane_step}, out, step);
     return true;
   }
 
@@ -471,7 +469,8 @@ class Scatterer {
   // Whether channels are taken together, and whether sums are made where the results belong.
   bool pixels_, in_place_;
   int64_t depth_;          // most channels of a block of pixels
-  int64_t piece_, group_;  // windows; a group is made of whole pieces
+  int64_t run_;            // windows at equal distances
+  int64_t piece_, group_;  // windows; no piece is in two groups
   int64_t band_;           // pixels
   Split blocks_;           // of channels
   Split bands_;            // of planes that threads share
