@@ -256,6 +256,69 @@ POOL = [
     pool("tiny 2/2 4 8²", "what a call costs", 1, 4, 8, 2, 2),
 ]
 
+
+def pool_backward(
+    name: str, why: str, op: str, n: int, c: int, size: int, window: int, stride: int, pad: int = 0
+) -> Case:
+    """Gradients of uniform x. A pixel sums at most window² terms of at most 1, quotients or not.
+
+    Two orders of that sum differ by (window² - 1)·eps/2·window² each; averages by less, but for the
+    quotient and its divisor: 2·eps/2·window² more.
+    """
+    out = (size + 2 * pad - window) // stride + 1
+    taps = window * window
+
+    def indices(x: np.ndarray) -> np.ndarray:
+        """The winners' places, tap by tap."""
+        x = np.pad(x, ((0, 0), (pad,) * 2, (pad,) * 2, (0, 0)), constant_values=-np.inf)
+        best, place = np.full((n, out, out, c), -np.inf, np.float32), np.zeros((), np.int64)
+        corner = np.arange(out) * stride - pad
+        for r in range(window):
+            for s in range(window):
+                reach = (out - 1) * stride + 1
+                tap = x[:, r : r + reach : stride, s : s + reach : stride]
+                here = (corner[:, None] + r) * size + corner + s
+                place = np.where(tap > best, here[None, :, :, None], place)
+                best = np.maximum(best, tap)
+        return place
+
+    def make(rng: np.random.Generator) -> Data:
+        dy = uniform(rng, n, out, out, c)
+        return (
+            {"dy": dy, "indices": indices(uniform(rng, n, size, size, c))}
+            if op == "max"
+            else {"dy": dy}
+        )
+
+    options = {
+        "input_shape": (n, size, size, c),
+        "window": window,
+        "stride": stride,
+        "padding": pad,
+    }
+    outputs, pixels = n * c * out * out, n * c * size * size
+    bytes_ = 4 * (outputs + pixels) + (8 * outputs if op == "max" else 0)
+    bound = 2 * (taps + 1) * taps * EPS["float32"]
+    flops = outputs if op == "max" else outputs * (taps + 1)
+    return Case(
+        f"{op} {name}", why, make, options, "bandwidth", flops, bytes_, lambda _: (0.0, bound)
+    )
+
+
+POOL_BACKWARD = [
+    pool_backward(name, why, op, *sizes)
+    for op in ("max", "avg")
+    for name, why, sizes in (
+        ("3/2 64 112²", "ResNet's stem: one image", (1, 64, 112, 3, 2, 1)),
+        ("3/2 64 112² batch 32", "the same, from memory", (32, 64, 112, 3, 2, 1)),
+        ("2/2 128 56² batch 8", "VGG: no overlap", (8, 128, 56, 2, 2)),
+        ("3/1 128 56² batch 8", "Inception: nine windows over a pixel", (8, 128, 56, 3, 1, 1)),
+        ("13/1 32 128² batch 4", "spatial pyramid: 169 windows", (4, 32, 128, 13, 1, 6)),
+        ("7/7 2048 7² batch 32", "one window over everything", (32, 2048, 7, 7, 7)),
+        ("tiny 2/2 4 8²", "what a call costs", (1, 4, 8, 2, 2)),
+    )
+]
+
 # ----------------------------------------------------------------------------------------- softmax
 
 
@@ -346,6 +409,7 @@ CASES = {
     "conv": CONV,
     "conv-breadth": CONV_BREADTH,
     "pool": POOL,
+    "pool-backward": POOL_BACKWARD,
     "softmax": SOFTMAX,
     "distance": DISTANCE,
 }

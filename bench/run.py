@@ -1,4 +1,4 @@
-"""Race lanewise against its peers: python bench/run.py conv|conv-breadth|pool|softmax|distance.
+"""Race lanewise against its peers: python bench/run.py CASES, one of the lists in cases.py.
 
 The method, and how to read the table, are in README.md beside this file.
 """

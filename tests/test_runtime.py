@@ -202,6 +202,8 @@ lw.conv2d(x, w, padding=1, out=one)
 lw.conv2d(x.transpose(nchw), w.transpose(oihw), padding=1, layout="NCHW", out=one.transpose(nchw))
 lw.conv2d(x, w.reshape(3, 3, 1, 16), padding=1, groups=16, out=out)
 lw.max_pool2d(x, 3, stride=1, padding=1, out=out)
+lw.avg_pool2d_backward(x, x.shape, 3, stride=1, padding=1, out=out)
+lw.max_pool2d_backward(x, np.broadcast_to(np.int64(5), x.shape), x.shape, out=out)
 for axis in (1, 3):
     lw.softmax(x, axis=axis, out=out)
     lw.softmax_backward(x, x, axis=axis, out=out)

@@ -37,6 +37,10 @@ CONTESTANTS = {
         *("scipy", "sklearn", "faiss", "numpy"),
     ),
 }
+CONTESTANTS["pool-backward"] = (
+    *("lanewise", "lanewise-out", "lanewise-nchw"),
+    *("torch", "torch-nhwc", "numpy"),
+)
 # Those who may take a second for a call are spared the long list.
 CONTESTANTS["conv-breadth"] = tuple(n for n in CONTESTANTS["conv"] if n not in ("scipy", "numpy"))
 PACKAGES = ("torch", "onnxruntime", "ncnn", "scipy", "sklearn", "faiss", "numpy")

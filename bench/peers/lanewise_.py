@@ -42,11 +42,29 @@ def conv(case: Case, data: Data, variant: str) -> Prepared:
 
 
 def pool(case: Case, data: Data, variant: str) -> Prepared:
+    if "dy" in data:
+        return _pool_backward(case, data, variant)
     x, options = data["x"], case.options
     if variant == "nchw":
         x = planes(x)
         return lambda: lw.max_pool2d(x, layout="NCHW", **options), nhwc
     return prepared(variant, lambda **out: lw.max_pool2d(x, **options, **out))
+
+
+def _pool_backward(case: Case, data: Data, variant: str) -> Prepared:
+    options, layout = dict(case.options), "NCHW" if variant == "nchw" else "NHWC"
+    n, h, w, c = shape = options.pop("input_shape")
+    if variant == "nchw":
+        data, shape = {name: planes(a) for name, a in data.items()}, (n, c, h, w)
+    if "indices" in data:
+        operation, arguments, options = lw.max_pool2d_backward, (data["indices"], shape), {}
+    else:
+        operation, arguments = lw.avg_pool2d_backward, (shape,)
+
+    def call(**out: np.ndarray) -> np.ndarray:
+        return operation(data["dy"], *arguments, layout=layout, **options, **out)
+
+    return (call, nhwc) if variant == "nchw" else prepared(variant, call)
 
 
 def softmax(case: Case, data: Data, variant: str) -> Prepared:

@@ -49,12 +49,36 @@ def conv(case: Case, data: Data, variant: str) -> Prepared:
 
 
 def pool(case: Case, data: Data, variant: str) -> Prepared:
+    if "dy" in data:
+        return _pool_backward(case, data)
     x, (window, stride, pad) = data["x"], case.options.values()
 
     def call() -> np.ndarray:
         return _windows(x, (window, window), stride, pad, -np.inf).max(axis=(4, 5))
 
     return call, np.asarray
+
+
+def _pool_backward(case: Case, data: Data) -> Prepared:
+    (n, h, w, c), window, stride, pad = case.options.values()
+    dy = data["dy"]
+
+    def scatter() -> np.ndarray:
+        dx = np.zeros((n, h * w, c), np.float32)
+        image, _, _, channel = np.ogrid[:n, :1, :1, :c]
+        np.add.at(dx, (image, data["indices"], channel), dy)
+        return dx.reshape(n, h, w, c)
+
+    def spread() -> np.ndarray:
+        ones = np.pad(np.ones((1, h, w, 1), np.float32), ((0, 0), (pad,) * 2, (pad,) * 2, (0, 0)))
+        q = dy / _windows(ones, (window, window), stride, 0, 0).sum((4, 5))
+        dx = np.zeros((n, h + 2 * pad, w + 2 * pad, c), np.float32)
+        for r, s in np.ndindex(window, window):
+            reach = stride * (dy.shape[1] - 1) + 1
+            dx[:, r : r + reach : stride, s : s + reach : stride] += q
+        return dx[:, pad : pad + h, pad : pad + w]
+
+    return scatter if "indices" in data else spread, np.asarray
 
 
 def softmax(case: Case, data: Data, variant: str) -> Prepared:

@@ -32,8 +32,23 @@ def conv(case: Case, data: Data, variant: str) -> Prepared:
 
 
 def pool(case: Case, data: Data, variant: str) -> Prepared:
+    if "dy" in data:
+        return _pool_backward(case, data, variant)
     x, o = _image(data["x"], (0, 3, 1, 2), variant), case.options
     return lambda: functional.max_pool2d(x, o["window"], o["stride"], o["padding"]), _nhwc
+
+
+def _pool_backward(case: Case, data: Data, variant: str) -> Prepared:
+    """What autograd calls; of x it wants to know shape and layout only."""
+    n, h, w, c = case.options["input_shape"]
+    x = _image(np.zeros((n, h, w, c), np.float32), (0, 3, 1, 2), variant)
+    dy, *indices = (_image(a, (0, 3, 1, 2), variant) for a in data.values())
+    options = [[case.options[name]] * 2 for name in ("window", "stride", "padding")]
+    if indices:
+        operation, rest = torch.ops.aten.max_pool2d_with_indices_backward, ([1, 1], False, *indices)
+    else:
+        operation, rest = torch.ops.aten.avg_pool2d_backward, (False, False, None)
+    return lambda: operation(dy, x, *options, *rest), _nhwc
 
 
 def softmax(case: Case, data: Data, variant: str) -> Prepared:
