@@ -247,8 +247,8 @@ def pool(
     """`what` is a maximum (""), "indices" with it, "average", "gradient" or "average gradient".
 
     A maximum never rounds, so results are equal; a comparison per further pixel is a flop. An
-    average of W elements is off by (W + 1)·eps/2·max|x| at most in any order, and a gradient, which
-    sums over at most ceil(window/stride)² windows, by as many of max|dy|, of each of two results.
+    average of W elements is off by (W + 1)·eps/2·max|x| at most in any order, and its gradient
+    alike; a maximum's, a sum of at most W = ceil(window/stride)² terms, by W times that.
     """
     out = (size + 2 * pad - window) // stride + 1
 
@@ -259,8 +259,9 @@ def pool(
     def tolerance(data: Data) -> tuple[float, float]:
         if what in ("", "indices"):
             return 0.0, 0.0
-        terms = (-(-window // stride)) ** 2 if "gradient" in what else window**2
-        return 0.0, (terms + 1) * EPS["float32"]
+        windows = (-(-window // stride)) ** 2
+        terms = window**2 + 1 if "average" in what else windows * (windows + 1)
+        return 0.0, terms * EPS["float32"]
 
     options = {"window": window, "stride": stride, "padding": pad}
     results = n * c * out * out

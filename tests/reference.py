@@ -181,6 +181,31 @@ def avg_pool2d(x, window, stride, padding, dilation, ceil_mode=False, count_incl
     return means
 
 
+def max_pool2d_backward(dy, indices, height, width):
+    """dy (N, OH, OW, C) added to the pixels of (N, height, width, C) that the indices name."""
+    images, _, _, channels = dy.shape
+    dx = np.zeros((images, height * width, channels), dy.dtype)
+    n, _, _, c = np.indices(dy.shape)
+    np.add.at(dx, (n, indices, c), dy)
+    return dx.reshape(images, height, width, channels)
+
+
+def avg_pool2d_backward(
+    dy, height, width, window, stride, padding, dilation, ceil_mode=False, count_include_pad=False
+):
+    """Each element of dy (N, OH, OW, C), divided by its window's count, added to all its pixels."""
+    dy = np.asarray(dy, np.float64)
+    dx = np.zeros((dy.shape[0], height, width, dy.shape[3]))
+    geometry = window, stride, padding, dilation, ceil_mode
+    rows, columns = list(windows(0, dx, *geometry)), list(windows(1, dx, *geometry))
+    for i, j in np.ndindex(dy.shape[1:3]):
+        (h, padded_h), (w, padded_w) = rows[i], columns[j]
+        count = padded_h * padded_w if count_include_pad else len(h) * len(w)
+        with np.errstate(invalid="ignore", over="ignore"):
+            dx[:, h[:, None], w] += dy[:, i, None, None, j] / count
+    return dx
+
+
 # ---------------------------------------------------------------------------------------- distances
 
 

@@ -150,6 +150,21 @@ int64_t ParseIndex(const Caller& caller, const char* name, py::handle value) {
   FailType(caller, name, value, "an int");
 }
 
+Shape ParseSizes(const Caller& caller, const char* name, py::handle value) {
+  const auto elements = Elements(value);
+  if (!elements) FailType(caller, name, value, "a sequence of ints");
+  Shape sizes;
+  for (const py::handle element : *elements) {
+    const auto size = Integer(element);
+    if (!size && !PyIndex_Check(element.ptr())) {
+      FailType(caller, name, value, "a sequence of ints");
+    }
+    if (!size || *size < 0) Fail(caller, name, value, "sizes in [0, 2^63)");
+    sizes.push_back(*size);
+  }
+  return sizes;
+}
+
 Layout ParseLayout(const Caller& caller, py::handle value) {
   return ParseChoice(caller, "layout", value, caller.spatial == 2 ? kLayouts2d : kLayouts1d);
 }

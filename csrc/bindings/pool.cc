@@ -1,5 +1,7 @@
 #include "lanewise/pool.h"
 
+#include <string>
+
 #include "bindings/array.h"
 #include "bindings/options.h"
 
@@ -98,6 +100,57 @@ void DefineGlobal(py::module_& m, const Caller& caller, DTypeRule dtype_of,
       py::arg("x"), py::arg("layout"), py::arg("out"));
 }
 
+void DefineMaxBackward(py::module_& m) {
+  static constexpr Caller kCaller{"max_pool2d_backward"};
+  m.def(
+      kCaller.op,
+      [](py::handle dy_, py::handle indices_, py::handle input_shape, py::handle layout,
+         py::handle out) {
+        const Layout code = ParseLayout(kCaller, layout);
+        const py::array dy = AsArray(kCaller.op, "dy", dy_);
+        const py::array indices = AsArray(kCaller.op, "indices", indices_);
+        if (const char kind = indices.dtype().kind(); kind != 'i' && kind != 'u') {
+          throw py::type_error(std::string(kCaller.op) + ": indices has dtype " +
+                               std::string(py::str(indices.dtype())) + ", expected integers");
+        }
+        const Shape shape = MaxPool2dBackwardShape(
+            ShapeOf(dy), ShapeOf(indices), ParseSizes(kCaller, "input_shape", input_shape), code);
+        py::array dx =
+            Result(kCaller.op, out, shape, dy.dtype(), {{"dy", dy}, {"indices", indices}});
+        const TensorView dy_view = View(dy), indices_view = View(indices), dx_view = OutputView(dx);
+        // std::out_of_range is an IndexError.
+        Released([&] {
+          MaxPool2dBackward(dy_view, indices_view, code, dx_view, /*out_is_new=*/out.is_none());
+        });
+        return dx;
+      },
+      py::arg("dy"), py::arg("indices"), py::arg("input_shape"), py::arg("layout"), py::arg("out"));
+}
+
+void DefineAverageBackward(py::module_& m) {
+  static constexpr Caller kCaller{"avg_pool2d_backward"};
+  m.def(
+      kCaller.op,
+      [](py::handle dy_, py::handle input_shape, py::handle window, py::handle stride,
+         py::handle padding, py::handle dilation, py::handle ceil_mode, py::handle layout,
+         py::handle count_include_pad, py::handle out) {
+        PoolOptions options =
+            ParseWindows(kCaller, window, stride, padding, dilation, ceil_mode, layout);
+        options.count_include_pad = ParseFlag(count_include_pad);
+        const py::array dy = AsArray(kCaller.op, "dy", dy_);
+        const Shape shape = AvgPool2dBackwardShape(
+            ShapeOf(dy), ParseSizes(kCaller, "input_shape", input_shape), options);
+        const py::dtype dtype = FloatResultType(kCaller.op, {{"dy", dy}});
+        py::array dx = Result(kCaller.op, out, shape, dtype, {{"dy", dy}});
+        const TensorView dy_view = View(dy), dx_view = OutputView(dx);
+        Released([&] { AvgPool2dBackward(dy_view, options, dx_view); });
+        return dx;
+      },
+      py::arg("dy"), py::arg("input_shape"), py::arg("window"), py::arg("stride"),
+      py::arg("padding"), py::arg("dilation"), py::arg("ceil_mode"), py::arg("layout"),
+      py::arg("count_include_pad"), py::arg("out"));
+}
+
 }  // namespace
 
 void BindPool(py::module_& m) {
@@ -110,6 +163,8 @@ void BindPool(py::module_& m) {
   DefineGlobal(m, {"global_max_pool2d", 2}, &ResultType, GlobalMaxPool2dShape, GlobalMaxPool2d);
   DefineGlobal(m, {"global_avg_pool2d", 2}, &FloatResultType, GlobalAvgPool2dShape,
                GlobalAvgPool2d);
+  DefineMaxBackward(m);
+  DefineAverageBackward(m);
 }
 
 }  // namespace lanewise::bindings

@@ -375,6 +375,34 @@ struct PoolKernels {
 template <class T>
 const PoolKernels<T>& PoolKernelsFor(SimdTarget target);
 
+// ----------------------------------------------------------------------------------- pool backward
+
+// The functions for averages are null for integers. No result overlaps an operand unless said.
+template <class T>
+struct PoolBackwardKernels {
+  // *least and *largest take in all of `runs` runs of `len` values.
+  void (*range)(const int64_t* values, size_t runs, ptrdiff_t step, size_t len, int64_t* least,
+                int64_t* largest);
+  // to[r·step + i] = 0 for r < runs, i < len.
+  void (*clear)(T* to, size_t runs, ptrdiff_t step, size_t len);
+
+  // to[p·depth + c] = from[p·step + c] / divisors[p] for p < pixels, c < depth.
+  void (*quotients)(const T* from, ptrdiff_t step, size_t pixels, size_t depth, const T* divisors,
+                    T* to);
+  // out[i] = Σ x[i + k·distance], k < terms, for i < n; terms >= 2. The terms are taken in runs of
+  // powers of two, the shortest first, which are added up in order; each run is the sum of its
+  // halves. x has n + (terms - 1)·distance elements and `spare` room for as many.
+  void (*window_sums)(const T* x, size_t n, size_t distance, size_t terms, T* spare, T* out);
+  // out[i] = a[i] + b[i], i < n; `out` may be `a`.
+  void (*add)(const T* a, const T* b, size_t n, T* out);
+  // to[p·step + k·pixel_step + c] = from[p·depth + c] for p < n, k < times, c < depth.
+  void (*repeat)(const T* from, size_t n, size_t depth, size_t times, T* to, ptrdiff_t pixel_step,
+                 ptrdiff_t step);
+};
+
+template <class T>
+const PoolBackwardKernels<T>& PoolBackwardKernelsFor(SimdTarget target);
+
 // ---------------------------------------------------------------------------------------- roofline
 
 struct RooflineKernels {

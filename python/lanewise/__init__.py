@@ -24,6 +24,7 @@ from .pool import (
     min_pool1d,
     min_pool2d,
 )
+from .pool_backward import avg_pool2d_backward, max_pool2d_backward
 from .softmax import (
     log_softmax,
     log_softmax_backward,
@@ -38,6 +39,7 @@ __all__ = [
     "__version__",
     "avg_pool1d",
     "avg_pool2d",
+    "avg_pool2d_backward",
     "config",
     "conv1d",
     "conv2d",
@@ -51,6 +53,7 @@ __all__ = [
     "logsumexp",
     "max_pool1d",
     "max_pool2d",
+    "max_pool2d_backward",
     "min_pool1d",
     "min_pool2d",
     "pack_filter",

@@ -191,6 +191,25 @@ def avg_pool1d(
 ) -> _Array: ...
 def global_max_pool2d(x: ArrayLike, layout: str, out: _Out) -> _Array: ...
 def global_avg_pool2d(x: ArrayLike, layout: str, out: _Out) -> _Array: ...
+def max_pool2d_backward(
+    dy: ArrayLike,
+    indices: ArrayLike,
+    input_shape: Sequence[SupportsIndex],
+    layout: str,
+    out: _Out,
+) -> _Array: ...
+def avg_pool2d_backward(
+    dy: ArrayLike,
+    input_shape: Sequence[SupportsIndex],
+    window: PerAxis,
+    stride: PerAxis | None,
+    padding: Padding,
+    dilation: PerAxis,
+    ceil_mode: bool,
+    layout: str,
+    count_include_pad: bool,
+    out: _Out,
+) -> _Array: ...
 
 # softmax
 

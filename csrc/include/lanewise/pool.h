@@ -114,6 +114,46 @@ void GlobalMaxPool2d(const TensorView& x, Layout layout, const TensorView& out);
 void GlobalAvgPool2d(const TensorView& x, Layout layout, const TensorView& out);
 /// @}
 
+/// The result's shape for an input of shape `x`, which it is.
+///
+/// @throws std::invalid_argument where the shapes do not fit each other.
+Shape MaxPool2dBackwardShape(const Shape& dy, const Shape& indices, const Shape& x, Layout layout);
+
+/// The gradient of MaxPool2d or MinPool2d by its input:
+///
+///     out[n, h, w, c] = Σ dy[n, i, j, c] over the windows with indices[n, i, j, c] = h·width + w,
+///
+/// added to 0 in row-major order of (i, j). The windows themselves need not be known.
+///
+/// @param dy any element type. float16 and bfloat16 are summed in float32 and rounded once;
+/// integers
+///     modulo 2^bits; of bool, the result says whether any is true.
+/// @param indices integers of any type, as MaxPool2d returns them.
+/// @param out of the input's shape and dy's element type; overlaps neither dy nor indices.
+/// @param out_is_new nobody looks at `out` after an error: indices are then read once, not twice.
+/// @throws std::out_of_range for an index outside the plane; unless out_is_new, nothing was
+/// written.
+void MaxPool2dBackward(const TensorView& dy, const TensorView& indices, Layout layout,
+                       const TensorView& out, bool out_is_new = false);
+
+/// The result's shape for an input of shape `x`, which it is.
+///
+/// @throws std::invalid_argument as AvgPool2dShape does, and where dy has another shape than that.
+Shape AvgPool2dBackwardShape(const Shape& dy, const Shape& x, const PoolOptions& options);
+
+/// The gradient of AvgPool2d by its input:
+///
+///     out[n, h, w, c] = Σ dy[n, i, j, c] / count over the windows (i, j) that cover (h, w),
+///
+/// count as in AvgPool2d. Quotients are summed over i first, then over j, in pairs of pairs of …
+/// neighbours, so that the cost grows with the logarithm of the window / stride; nothing is
+/// subtracted again. A sum begins with its first term.
+///
+/// @param dy any element type.
+/// @param out of the input's shape and of dy's element type, or float64 if that is an integer or
+///     bool; does not overlap dy. float16 and bfloat16 are summed in float32 and rounded once.
+void AvgPool2dBackward(const TensorView& dy, const PoolOptions& options, const TensorView& out);
+
 }  // namespace lanewise
 
 #endif  // LANEWISE_POOL_H_
