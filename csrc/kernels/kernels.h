@@ -372,6 +372,47 @@ struct PoolKernels {
 template <class T>
 const PoolKernels<T>& PoolKernelsFor(SimdTarget target);
 
+// ------------------------------------------------------------------------------------
+// cross_entropy
+
+// What is summed over the classes of a row, and stored of them.
+enum class CrossEntropySum : uint8_t {
+  kLabel,             // of logits: s, where Σ exp(x - max) = 1 + s
+  kLabelAndGradient,  // the same; stores exp(x - max)
+  kTargets,           // the same, then Σ q·(max - x) and Σ q; stores exp(x - max)
+  kProbabilities,     // of probabilities: Σ -q·log x; stores -q·scale/x
+};
+constexpr int kCrossEntropySums = 4;
+
+// In phases, as a SoftmaxPhases is, with the same `first`, n, panels and alignment. `a` is x and
+// `b` the targets q.
+template <class T>
+struct CrossEntropyPhases {
+  void (*max)(const T* a, size_t n, bool first, T* max);
+  // Of the sums in partials[sum][i mod B], s takes two: Σ exp(x - max) of what is below the
+  // maximum, and how often that occurs, which is 1 more than there is to add. For kProbabilities
+  // `max` is the scale. `stored` may be `a`; kLabel stores nothing.
+  void (*sum[kCrossEntropySums])(const T* a, const T* b, size_t n, const T* max, bool first,
+                                 T* stored, T* partials);
+  // One sum over all n classes. Overwrites its partials. `unused` may be null, as below.
+  void (*total)(size_t n, T* partials, const T* unused, T* totals);
+  // a·k, and a·k - b·scale. `out` may be `a`.
+  void (*scale)(const T* a, const T* unused_b, size_t n, const T* unused, const T* k, T* out);
+  void (*subtract)(const T* a, const T* b, size_t n, const T* scale, const T* k, T* out);
+};
+
+template <class T>
+struct CrossEntropyKernels {
+  static constexpr size_t kMaxSums = 4;  // partials is [sum][B] or [sum][B][nr]
+  size_t partials;                       // B
+  CrossEntropyPhases<T> row, panel;      // the same bits from either
+  // out[i] = log(1 + values[i]), i < n, for values >= 0 and NaN; `out` may be `values`.
+  void (*log1p)(const T* values, size_t n, T* out);
+};
+
+template <class T>
+const CrossEntropyKernels<T>& CrossEntropyKernelsFor(SimdTarget target);
+
 // ---------------------------------------------------------------------------------------- roofline
 
 struct RooflineKernels {

@@ -169,6 +169,26 @@ def logsumexp(x: _Array, axes: _Axes, keepdims: bool, out: _Array) -> None: ...
 def softmax_jacobian_shape(y: _Array, axes: _Axes) -> tuple[int, ...]: ...
 def softmax_jacobian(y: _Array, axes: _Axes, out: _Array) -> None: ...
 
+# cross_entropy
+
+class Reduction(enum.Enum):
+    NONE = ...
+    SUM = ...
+    MEAN = ...
+
+def cross_entropy(
+    logits: _Array,
+    target: _Array,
+    axes: _Axes,
+    weight: _Array | None,
+    ignore_index: int | None,
+    label_smoothing: float,
+    reduction: Reduction,
+    from_probs: bool,
+    loss: _Array,
+    gradient: _Array | None,
+) -> None: ...
+
 # distance
 
 class Metric(enum.Enum):

@@ -9,7 +9,6 @@ NAMES = frozenset(
     """
     conv1d_backward conv2d_backward conv_transpose2d_backward
     avg_pool2d_backward max_pool2d_backward
-    cross_entropy
     nearest_neighbors pairwise_argmin pairwise_distances_backward radius_neighbors
     release_pool set_pool_limit
     """.split()  # noqa: SIM905

@@ -1,0 +1,637 @@
+// Cross-entropy along the axes of any array.
+//
+//   group       as many rows as their losses are kept for
+//     task      a range of rows, in the order of the target's axes, as their sum has to be in
+//       block   one row, or a few panels of NR neighbouring rows
+//         phase   max, sum, apply, in chunks, as for softmax (softmax.cc)
+#include "lanewise/cross_entropy.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "ops/softmax/labels.h"
+#include "ops/softmax/panels.h"
+#include "ops/softmax/problem.h"
+#include "runtime/buffer.h"
+#include "runtime/error.h"
+#include "runtime/parallel.h"
+
+namespace lanewise {
+namespace {
+
+constexpr const char* kName = "cross_entropy";
+
+// Losses of this many rows are kept until they are summed.
+constexpr int64_t kGroupRows = 16 * kSumRows;
+
+// What a loss is computed from, in T. The arrays of the softmax family's Problem are the gradient
+// (kOut), the logits (kA) and targets that are probabilities (kB).
+template <class T>
+struct Losses {
+  Problem<T> problem;
+  const CrossEntropyKernels<T>& kernels;
+  ClassWeights<T> weights;
+  Labels labels;
+  bool has_labels, has_gradient, from_probs;
+  T smoothing;
+  T scale = 1;  // of the gradient
+
+  // Whether every class may have a share in the target.
+  bool dense() const { return !has_labels || smoothing > 0; }
+  // Whether targets have to be made of labels, weights or smoothing.
+  bool mixes() const { return dense() && (has_labels || smoothing > 0 || weights.given()); }
+  CrossEntropySum sum() const {
+    if (from_probs) return CrossEntropySum::kProbabilities;
+    if (dense()) return CrossEntropySum::kTargets;
+    return has_gradient ? CrossEntropySum::kLabelAndGradient : CrossEntropySum::kLabel;
+  }
+};
+
+// A block of rows, in one thread's scratch.
+template <class T>
+class LossBlock {
+ public:
+  LossBlock(const Losses<T>& losses, const Plan& plan, Scratch scratch)
+      : l_(losses),
+        p_(losses.problem),
+        plan_(plan),
+        phases_(plan.nr == 1 ? losses.kernels.row : losses.kernels.panel),
+        panels_(losses.problem, plan, scratch) {
+    for (const int array : {kOut, kA, kB}) in_place_[array] = InPlace(l_, plan_, array);
+    const Sizes sizes(losses, plan);
+    a_ = scratch.Take<T>(sizes.a);
+    targets_ = scratch.Take<T>(sizes.targets);
+    weights_ = scratch.Take<T>(sizes.weights);
+    partials_ = scratch.Take<T>(sizes.partials);
+    for (T** lanes : {&max_, &sum_, &log_sum_, &cost_, &share_, &picked_, &weight_, &miss_}) {
+      *lanes = scratch.Take<T>(plan.block());
+    }
+    labels_ = scratch.Take<int64_t>(plan.block());
+  }
+
+  static size_t ScratchBytes(const Losses<T>& losses, const Plan& plan) {
+    const Sizes sizes(losses, plan);
+    return Panels<T>::ScratchBytes(plan) + Scratch::Bytes<T>(sizes.a) +
+           Scratch::Bytes<T>(sizes.targets) + Scratch::Bytes<T>(sizes.weights) +
+           Scratch::Bytes<T>(sizes.partials) + 8 * Scratch::Bytes<T>(plan.block()) +
+           Scratch::Bytes<int64_t>(plan.block());
+  }
+
+  // Rows [begin, end), at most plan.block() of them; their losses, in scratch.
+  const T* Run(int64_t begin, int64_t end) {
+    rows_ = end - begin;
+    panels_.Hold(begin, end);
+    std::fill_n(loaded_, kMaxArrays, false);
+    if (l_.has_labels) ReadLabels(begin, end);
+    if (plan_.nr == 1 && ignored_ == rows_) return Nothing();
+    if (l_.from_probs && !l_.dense()) return Picked();
+    FillIdleLanes();
+    if (l_.from_probs) return Probabilities();
+    ForEachChunk([&](int64_t i, int64_t n) { Max(i, n); });
+    ForEachChunk([&](int64_t i, int64_t n) { Sum(i, n); });
+    Total();
+    if (l_.dense()) {
+      FinishTargets();
+    } else {
+      FinishLabels();
+    }
+    if (l_.has_gradient) ForEachChunk([&](int64_t i, int64_t n) { Apply(i, n); });
+    return cost_;
+  }
+
+ private:
+  struct Sizes {
+    int64_t a, targets, weights, partials;
+    Sizes(const Losses<T>& l, const Plan& plan)
+        : a(0),
+          targets(0),
+          weights(l.mixes() ? plan.chunk : 0),
+          partials(plan.panels * PartialsSize(l, plan)) {
+      // `a` is read in place where nothing is stored of it but in the gradient's own memory.
+      const bool stores =
+          l.has_gradient ? !InPlace(l, plan, kOut) : l.sum() != CrossEntropySum::kLabel;
+      const int64_t packed = plan.block() * plan.chunk;
+      if (stores || !InPlace(l, plan, kA)) a = packed;
+      if (l.mixes() || (!l.has_labels && !InPlace(l, plan, kB))) targets = packed;
+    }
+  };
+  static int64_t PartialsSize(const Losses<T>& losses, const Plan& plan) {
+    return CrossEntropyKernels<T>::kMaxSums * losses.kernels.partials * plan.nr;
+  }
+  // Whether the phases read, or write, an array's own memory.
+  static bool InPlace(const Losses<T>& losses, const Plan& plan, int array) {
+    const Problem<T>& p = losses.problem;
+    if (array == kOut && !losses.has_gradient) return false;
+    return plan.nr == 1 && p.has(array) && p.strides[array].contiguous() &&
+           p.sources[array].native();
+  }
+
+  template <class F>
+  void ForEachChunk(const F& f) {
+    for (int64_t i = 0; i < p_.n; i += plan_.chunk) f(i, std::min(plan_.chunk, p_.n - i));
+  }
+  // f(panel, where it begins in packed arrays, where in those of one element per row).
+  template <class F>
+  void ForEachPanel(const F& f) {
+    for (int64_t panel = 0; panel < panels_.count(); ++panel) {
+      f(panel, panel * panels_.size(), panel * plan_.nr);
+    }
+  }
+  // f(row, where its label is in a packed chunk) for those whose label is in [i, i + n).
+  template <class F>
+  void ForEachLabelIn(int64_t i, int64_t n, const F& f) {
+    for (int64_t row = 0, panel = 0; row < rows_; ++panel) {
+      for (int64_t lane = 0; lane < plan_.nr && row < rows_; ++lane, ++row) {
+        const int64_t c = labels_[row] - i;
+        if (c >= 0 && c < n) f(row, panel * panels_.size() + c * plan_.nr + lane);
+      }
+    }
+  }
+  bool Whole() const { return plan_.chunk == p_.n; }
+  T* Partials(int64_t panel) const { return partials_ + panel * PartialsSize(l_, plan_); }
+
+  // ------------------------------------------------------------------------------------- labels
+
+  // Labels, the logits that they pick, and the weight of each row's class, 0 if it is ignored.
+  void ReadLabels(int64_t begin, int64_t end) {
+    l_.labels.Read(begin, end, labels_);
+    ignored_ = std::count(labels_, labels_ + rows_, Labels::kIgnored);
+    for (int64_t row = 0; row < rows_; ++row) {
+      weight_[row] = labels_[row] < 0 ? T(0) : l_.weights.At(labels_[row]);
+    }
+    if (l_.dense()) return;
+    const int64_t axis = p_.strides[kA].axis, inner = p_.strides[kA].inner;
+    int64_t row = 0;
+    p_.positions.ForEachRun(begin, end, [&](int64_t length, const Positions::Offsets& at) {
+      const Source<T>& from = p_.sources[kA];
+      for (int64_t offset = at[kA]; length > 0; --length, offset += inner, ++row) {
+        const int64_t picked = offset + std::max<int64_t>(0, labels_[row]) * axis;
+        if (from.native()) {
+          picked_[row] = from.InPlace()[picked];
+        } else {
+          (from + picked).Read(1, 1, picked_ + row);
+        }
+      }
+    });
+  }
+
+  // All rows are ignored.
+  const T* Nothing() {
+    std::fill_n(cost_, rows_, T(0));
+    if (l_.has_gradient) ForEachChunk([&](int64_t i, int64_t n) { StoreZeros(i, n); });
+    return cost_;
+  }
+
+  // Probabilities of the labels, which are all that matters.
+  const T* Picked() {
+    for (int64_t row = 0; row < rows_; ++row) {
+      cost_[row] = weight_[row] == 0 ? T(0) : -weight_[row] * std::log(picked_[row]);
+      miss_[row] = weight_[row] == 0 ? T(0) : -weight_[row] * l_.scale / picked_[row];
+    }
+    if (l_.has_gradient) ForEachChunk([&](int64_t i, int64_t n) { StoreZeros(i, n); });
+    return cost_;
+  }
+
+  // A gradient of 0 but for the labels' rows that have a share of it.
+  void StoreZeros(int64_t i, int64_t n) {
+    T* out = Target(i);
+    ForEachPanel([&](int64_t, int64_t at, int64_t) { std::fill_n(out + at, n * plan_.nr, T(0)); });
+    ForEachLabelIn(i, n, [&](int64_t row, int64_t at) { out[at] = miss_[row]; });
+    Store(i, n);
+  }
+
+  // ------------------------------------------------------------------------------------- phases
+
+  // Lanes that no row fills take part in the arithmetic, so they must hold numbers.
+  void FillIdleLanes() {
+    if (panels_.last_is_full()) return;
+    const int64_t last = (panels_.count() - 1) * panels_.size();
+    std::fill_n(a_ + last, panels_.size(), T(0));
+    if (l_.dense()) std::fill_n(targets_ + last, panels_.size(), T(0));
+  }
+
+  void Max(int64_t i, int64_t n) {
+    const T* a = LoadA(i, n);
+    ForEachPanel(
+        [&](int64_t, int64_t at, int64_t row) { phases_.max(a + at, n, i == 0, max_ + row); });
+  }
+
+  void Sum(int64_t i, int64_t n) {
+    const T* a = LoadA(i, n);
+    const T* targets = l_.dense() ? LoadTargets(i, n) : targets_;
+    T* out = Target(i);
+    ForEachPanel([&](int64_t panel, int64_t at, int64_t row) {
+      phases_.sum[static_cast<int>(l_.sum())](a + at, targets + at, n, max_ + row, i == 0, out + at,
+                                              Partials(panel));
+    });
+    if (!Whole() && KeepsExponentials()) Store(i, n);
+  }
+
+  // totals[row] = one of the sums.
+  void TotalOf(int sum, T* totals) {
+    ForEachPanel([&](int64_t panel, int64_t, int64_t row) {
+      T* const partials = Partials(panel) + sum * l_.kernels.partials * plan_.nr;
+      phases_.total(p_.n, partials, nullptr, totals + row);
+    });
+  }
+
+  // sum_ = s and log_sum_ = log(1 + s), of every lane that is there.
+  void Total() {
+    const int64_t lanes = panels_.count() * plan_.nr;
+    TotalOf(0, sum_);
+    TotalOf(1, log_sum_);
+    for (int64_t row = 0; row < lanes; ++row) sum_[row] += log_sum_[row] - 1;
+    l_.kernels.log1p(sum_, lanes, log_sum_);
+  }
+
+  // The losses, and for the gradients w·softmax(x) and at the label w·(softmax(x) - 1): where the
+  // label is the maximum, the difference is -s/(1 + s), which keeps its digits.
+  void FinishLabels() {
+    for (int64_t row = 0; row < rows_; ++row) {
+      const T w = weight_[row], gap = w == 0 ? T(0) : max_[row] - picked_[row];
+      cost_[row] = labels_[row] < 0 ? T(0) : w * (gap + log_sum_[row]);
+    }
+    if (!l_.has_gradient) return;
+    for (int64_t row = 0; row < rows_; ++row) {
+      const T reciprocal = T(1) / (T(1) + sum_[row]);
+      weight_[row] *= l_.scale;
+      share_[row] = weight_[row] * reciprocal;
+      miss_[row] = -weight_[row] * (sum_[row] * reciprocal);
+    }
+  }
+
+  // Σ q·(max - x) + Σ q·log(1 + s), and for the gradient Σ q/(1 + s).
+  void FinishTargets() {
+    TotalOf(2, cost_);
+    TotalOf(3, share_);
+    for (int64_t row = 0; row < rows_; ++row) {
+      cost_[row] += share_[row] * log_sum_[row];
+      share_[row] *= l_.scale / (T(1) + sum_[row]);
+    }
+    ForgetIgnored(cost_);
+    std::fill_n(weight_, plan_.block(), l_.scale);
+  }
+
+  void Apply(int64_t i, int64_t n) {
+    const T* e = Exponentials(i, n);
+    T* out = Target(i);
+    const T* targets = l_.dense() ? LoadTargets(i, n) : targets_;
+    const auto apply = l_.dense() ? phases_.subtract : phases_.scale;
+    ForEachPanel([&](int64_t, int64_t at, int64_t row) {
+      apply(e + at, targets + at, n, weight_ + row, share_ + row, out + at);
+    });
+    if (!l_.dense()) {
+      ForEachLabelIn(i, n, [&](int64_t row, int64_t at) {
+        out[at] = picked_[row] == max_[row] ? miss_[row] : out[at] - weight_[row];
+      });
+    }
+    ForgetIgnoredRows(n, out);
+    Store(i, n);
+  }
+
+  // From probabilities, in one pass.
+  const T* Probabilities() {
+    std::fill_n(weight_, plan_.block(), l_.scale);
+    ForEachChunk([&](int64_t i, int64_t n) {
+      const T* a = LoadA(i, n);
+      const T* targets = LoadTargets(i, n);
+      T* out = Target(i);
+      ForEachPanel([&](int64_t panel, int64_t at, int64_t row) {
+        phases_.sum[static_cast<int>(l_.sum())](a + at, targets + at, n, weight_ + row, i == 0,
+                                                out + at, Partials(panel));
+      });
+      if (!l_.has_gradient) return;
+      ForgetIgnoredRows(n, out);
+      Store(i, n);
+    });
+    TotalOf(0, cost_);
+    ForgetIgnored(cost_);
+    return cost_;
+  }
+
+  // 0 for ignored rows, whatever they hold.
+  void ForgetIgnored(T* of_rows) {
+    for (int64_t row = 0; ignored_ > 0 && row < rows_; ++row) {
+      if (labels_[row] < 0) of_rows[row] = 0;
+    }
+  }
+  void ForgetIgnoredRows(int64_t n, T* out) {
+    for (int64_t row = 0; ignored_ > 0 && row < rows_; ++row) {
+      T* const to = out + row / plan_.nr * panels_.size() + row % plan_.nr;
+      for (int64_t k = 0; labels_[row] < 0 && k < n; ++k) to[k * plan_.nr] = 0;
+    }
+  }
+
+  // ------------------------------------------------------------------------------------- memory
+
+  // Whether exponentials that do not fit in scratch wait in the gradient, as they are.
+  bool KeepsExponentials() const { return l_.has_gradient && p_.out.native(); }
+
+  // What Sum stored. Where there was no place for it, it is computed a second time, into `a`.
+  const T* Exponentials(int64_t i, int64_t n) {
+    if (Whole()) return Target(i);
+    if (KeepsExponentials()) {
+      if (in_place_[kOut]) return Target(i);
+      panels_.Load(kOut, i, n, a_);
+      return a_;
+    }
+    const T* a = LoadA(i, n);
+    ForEachPanel([&](int64_t panel, int64_t at, int64_t row) {
+      phases_.sum[static_cast<int>(CrossEntropySum::kLabelAndGradient)](
+          a + at, nullptr, n, max_ + row, true, a_ + at, Partials(panel));
+    });
+    return a_;
+  }
+
+  // Where a phase writes classes from i on: the gradient itself, or over `a`, of which it has the
+  // last use.
+  T* Target(int64_t i) const {
+    return in_place_[kOut] ? p_.out.InPlace() + panels_.Offset(kOut, i) : a_;
+  }
+
+  const T* LoadA(int64_t i, int64_t n) {
+    if (in_place_[kA]) return p_.sources[kA].InPlace() + panels_.Offset(kA, i);
+    if (loaded_[kA]) return a_;
+    loaded_[kA] = Whole();
+    panels_.Load(kA, i, n, a_);
+    return a_;
+  }
+
+  // q = w·((1 - e)·t + e/C), in place where it is t.
+  const T* LoadTargets(int64_t i, int64_t n) {
+    if (!l_.mixes() && in_place_[kB]) return p_.sources[kB].InPlace() + panels_.Offset(kB, i);
+    if (loaded_[kB]) return targets_;
+    loaded_[kB] = Whole();
+    if (l_.has_labels) {
+      ForEachPanel(
+          [&](int64_t, int64_t at, int64_t) { std::fill_n(targets_ + at, n * plan_.nr, T(0)); });
+      ForEachLabelIn(i, n, [&](int64_t, int64_t at) { targets_[at] = 1; });
+    } else {
+      panels_.Load(kB, i, n, targets_);
+    }
+    if (l_.mixes()) Mix(i, n);
+    return targets_;
+  }
+
+  void Mix(int64_t i, int64_t n) {
+    if (!Whole() || !weights_read_) l_.weights.Read(i, n, weights_);
+    weights_read_ = true;
+    const T kept = T(1) - l_.smoothing, spread = l_.smoothing / static_cast<T>(p_.n);
+    const T* const w = weights_;
+    if (plan_.nr == 1) {
+      for (int64_t k = 0; k < n; ++k) targets_[k] = w[k] * (kept * targets_[k] + spread);
+      return;
+    }
+    ForEachPanel([&](int64_t, int64_t at, int64_t) {
+      T* q = targets_ + at;
+      for (int64_t k = 0; k < n; ++k, q += plan_.nr) {
+        for (int64_t lane = 0; lane < plan_.nr; ++lane) {
+          q[lane] = w[k] * (kept * q[lane] + spread);
+        }
+      }
+    });
+  }
+
+  // From Target to classes [i, i + n) of the gradient.
+  void Store(int64_t i, int64_t n) {
+    if (!in_place_[kOut]) panels_.Store(a_, i, n);
+  }
+
+  const Losses<T>& l_;
+  const Problem<T>& p_;
+  const Plan& plan_;
+  const CrossEntropyPhases<T>& phases_;
+  Panels<T> panels_;
+  bool in_place_[kMaxArrays] = {}, loaded_[kMaxArrays], weights_read_ = false;
+  int64_t rows_ = 0, ignored_ = 0;
+  // Scratch.
+  T *a_, *targets_;  // [panel][chunk][nr]
+  T* weights_;       // [chunk]
+  T* partials_;      // [panel][sum][B][nr]
+  // One per row: the maximum; s and log(1 + s); the loss; the gradient's factor of exp(x - max);
+  // the label's logit, its weight, and its part of the gradient.
+  T *max_, *sum_, *log_sum_, *cost_, *share_, *picked_, *weight_, *miss_;
+  int64_t* labels_;
+};
+
+// A float that rounds to any narrower type as x does: the bits that x has beyond it leave their
+// mark on the last place (rounding to odd).
+float RoundToOdd(double x) {
+  float rounded = static_cast<float>(x);
+  if (!std::isfinite(rounded) || static_cast<double>(rounded) == x) return rounded;
+  const float other =
+      std::nextafter(rounded, static_cast<double>(rounded) < x ? HUGE_VALF : -HUGE_VALF);
+  uint32_t bits;
+  std::memcpy(&bits, &rounded, sizeof(bits));
+  return bits & 1 ? rounded : other;
+}
+
+template <class T>
+void StoreLoss(double loss, const TensorView& out) {
+  const Sink<T> sink(out);
+  T value = static_cast<T>(loss);
+  if constexpr (std::is_same_v<T, float>) {
+    if (!sink.native()) value = RoundToOdd(loss);
+  }
+  sink.Write(&value, 1, 1);
+}
+
+// The same rows as the problem has; its positions in the order of the array's axes.
+Positions InOrder(const Views& views, const ReducedAxes& reduced) {
+  Positions positions;
+  for (int a = 0; a < views[kOut]->rank; ++a) {
+    if (reduced.contains(a)) continue;
+    Positions::Offsets strides{};
+    for (int i = 0; i < kMaxArrays; ++i) {
+      if (views[i] != nullptr) strides[i] = views[i]->strides[a];
+    }
+    positions.Append(views[kOut]->shape[a], strides);
+  }
+  return positions;
+}
+
+struct Arguments {
+  const TensorView &x, &target, &loss;
+  const TensorView* gradient;
+  const CrossEntropyOptions& options;
+  ReducedAxes reduced;
+  bool has_labels;
+};
+
+template <class T>
+Losses<T> LossesOf(const Arguments& a) {
+  // Without a gradient, what is as large as it and nowhere.
+  TensorView nowhere = a.x;
+  std::fill_n(nowhere.strides, nowhere.rank, 0);
+  nowhere.dtype = a.loss.dtype;
+  const Views views{a.gradient != nullptr ? a.gradient : &nowhere, &a.x,
+                    a.has_labels ? nullptr : &a.target};
+  const SoftmaxOp like = a.gradient != nullptr ? SoftmaxOp::kSoftmax : SoftmaxOp::kLogSumExp;
+  Losses<T> losses{Problem<T>(like, views, a.reduced),
+                   CrossEntropyKernelsFor<T>(ActiveTarget()),
+                   ClassWeights<T>(a.options.weight),
+                   Labels(),
+                   a.has_labels,
+                   a.gradient != nullptr,
+                   a.options.from_probs,
+                   static_cast<T>(a.options.label_smoothing)};
+  Problem<T>& problem = losses.problem;
+  problem.positions = InOrder(views, a.reduced);
+  for (int i = 0; i < kMaxArrays; ++i) {
+    if (views[i] != nullptr) problem.strides[i].inner = problem.positions.inner_stride(i);
+  }
+  if (a.has_labels) {
+    losses.labels = Labels(a.target, a.reduced.length(), a.options.ignore_index);
+  }
+  return losses;
+}
+
+template <class T>
+void Run(const Arguments& a) {
+  Losses<T> losses = LossesOf<T>(a);
+  const int64_t rows = a.reduced.positions();
+  const bool reduces = a.options.reduction != Reduction::kNone;
+  double divisor = 1;
+  if (a.has_labels) {
+    const Labels::Tally tally = losses.labels.Check(losses.weights);
+    if (a.options.reduction == Reduction::kMean) divisor = tally.weight;
+  } else if (a.options.reduction == Reduction::kMean) {
+    divisor = static_cast<double>(rows);
+  }
+  losses.scale = static_cast<T>(1 / divisor);
+
+  const Plan plan = PlanFor(losses.problem);
+  const Sink<T> out(a.loss);
+  MergedAxes<1> outs;
+  for (int axis = 0; axis < a.loss.rank; ++axis) {
+    outs.Append(a.loss.shape[axis], {a.loss.strides[axis]});
+  }
+  const int64_t group = reduces ? std::min(rows, kGroupRows) : rows;
+  const Buffer<T> kept(reduces ? group : 0);
+  double sum = 0;
+  for (int64_t first = 0; first < rows; first += group) {
+    const int64_t count = std::min(group, rows - first);
+    const Split tasks(count, plan.block(), plan.tasks.longest());
+    const Work work{tasks.count, plan.total_ns * double(count) / double(rows),
+                    LossBlock<T>::ScratchBytes(losses, plan)};
+    ParallelFor(work, [&](int64_t task, Scratch scratch) {
+      LossBlock<T> block(losses, plan, scratch);
+      const int64_t end = tasks.end(task);
+      for (int64_t at = tasks.begin(task); at < end; at += plan.block()) {
+        const int64_t to = std::min(end, at + plan.block());
+        const T* values = block.Run(first + at, first + to);
+        if (reduces) {
+          std::copy_n(values, to - at, kept.get() + at);
+          continue;
+        }
+        outs.ForEachRun(at, to, [&](int64_t length, const MergedAxes<1>::Offsets& offsets) {
+          (out + offsets[0]).Write(values, length, outs.inner_stride(0));
+          values += length;
+        });
+      }
+    });
+    if (reduces) sum += SumOfRows(kept.get(), count);
+  }
+  if (reduces) StoreLoss<T>(sum / divisor, a.loss);
+}
+
+// No classes, or no rows: a sum of nothing is 0, a mean of nothing is none.
+template <class T>
+void RunEmpty(const Arguments& a) {
+  const int64_t rows = a.reduced.positions();
+  double counted = static_cast<double>(rows);
+  if (rows > 0 && a.has_labels) {
+    const Labels labels(a.target, 0, a.options.ignore_index);
+    counted = labels.Check(ClassWeights<T>(nullptr)).weight;
+  }
+  if (a.options.reduction == Reduction::kMean) return StoreLoss<T>(0 / counted, a.loss);
+  if (a.options.reduction == Reduction::kSum) return StoreLoss<T>(0, a.loss);
+  MergedAxes<1> outs;
+  for (int axis = 0; rows > 0 && axis < a.loss.rank; ++axis) {
+    outs.Append(a.loss.shape[axis], {a.loss.strides[axis]});
+  }
+  const T zero = 0;
+  for (int64_t row = 0; row < rows; ++row) {
+    (Sink<T>(a.loss) + outs.OffsetsOf(row)[0]).Write(&zero, 1, 1);
+  }
+}
+
+Shape RowsOf(const TensorView& x, const ReducedAxes& reduced) {
+  Shape rows;
+  for (int a = 0; a < x.rank; ++a) {
+    if (!reduced.contains(a)) rows.push_back(x.shape[a]);
+  }
+  return rows;
+}
+
+void CheckTarget(const TensorView& x, const TensorView& target, const CrossEntropyOptions& options,
+                 const ReducedAxes& reduced, const TensorView& loss) {
+  if (target.dtype == DType::kBool) {
+    FailDType(kName,
+              ": target has dtype bool, expected integers (class indices) or floating-point "
+              "numbers (probabilities)");
+  }
+  const bool labels = IsInteger(target.dtype);
+  if (labels && options.axes.size() != 1) {
+    Fail(kName, ": ", options.axes.size(),
+         " axes, but a target of class indices needs exactly one");
+  }
+  const Shape expected = labels ? RowsOf(x, reduced) : x.sizes();
+  if (target.sizes() != expected) {
+    Fail(kName, ": target has shape ", ToString(target.sizes()), ", expected ", ToString(expected),
+         labels ? " for class indices" : " for probabilities", " and logits of shape ",
+         ToString(x.sizes()));
+  }
+  if (!labels) {
+    CheckComputable(kName, loss, "target", target);
+    if (options.ignore_index) {
+      Fail(kName, ": ignore_index is for class indices, but target holds probabilities");
+    }
+  }
+}
+
+void CheckWeight(const TensorView& weight, int64_t classes, const TensorView& loss) {
+  CheckView(kName, "weight", weight, weight.dtype, {classes});
+  CheckComputable(kName, loss, "weight", weight);
+}
+
+}  // namespace
+
+Shape CrossEntropyShape(const Shape& x, const CrossEntropyOptions& options) {
+  const ReducedAxes reduced(kName, x, options.axes);
+  Shape rows;
+  for (int a = 0; a < static_cast<int>(x.size()); ++a) {
+    if (!reduced.contains(a)) rows.push_back(x[a]);
+  }
+  return options.reduction == Reduction::kNone ? rows : Shape{};
+}
+
+void CrossEntropy(const TensorView& x, const TensorView& target, const CrossEntropyOptions& options,
+                  const TensorView& loss, const TensorView* gradient) {
+  const Arguments arguments{x,
+                            target,
+                            loss,
+                            gradient,
+                            options,
+                            ReducedAxes(kName, x.sizes(), options.axes),
+                            IsInteger(target.dtype)};
+  const ReducedAxes& reduced = arguments.reduced;
+  CheckTarget(x, target, options, reduced, loss);
+  CheckComputable(kName, loss, "logits", x);
+  if (!(options.label_smoothing >= 0 && options.label_smoothing <= 1)) {
+    Fail(kName, ": label_smoothing is ", options.label_smoothing, ", expected 0 to 1");
+  }
+  if (options.weight != nullptr) CheckWeight(*options.weight, reduced.length(), loss);
+  CheckView(kName, "loss", loss, loss.dtype, CrossEntropyShape(x.sizes(), options));
+  if (gradient != nullptr) CheckView(kName, "gradient", *gradient, loss.dtype, x.sizes());
+  DispatchFloat(loss.dtype, [&](auto zero) {
+    if (reduced.length() == 0 || reduced.positions() == 0) {
+      RunEmpty<decltype(zero)>(arguments);
+    } else {
+      Run<decltype(zero)>(arguments);
+    }
+  });
+}
+
+}  // namespace lanewise
