@@ -8,6 +8,7 @@
 #define LANEWISE_KERNELS_CROSS_ENTROPY_INL_H_
 #endif
 
+#include <algorithm>
 #include <limits>
 
 #include "hwy/highway.h"
@@ -104,10 +105,50 @@ struct ScaleFormula {
   }
 };
 
-template <class T>
-void Log1pOf(const T* values, size_t n, T* out) {
+// f(d, i, load, store) for vectors of rows from i on, of which load and store take part.
+template <class T, class F>
+HWY_INLINE void ForEachRow(size_t rows, const F& f) {
   const SoftmaxTag<T> d;
-  MapVectors(d, values, n, out, [&](auto v, size_t) HWY_ATTR { return math::Log1p(d, v); });
+  using V = hn::Vec<decltype(d)>;
+  const size_t lanes = hn::Lanes(d);
+  for (size_t i = 0; i < rows; i += lanes) {
+    const size_t n = std::min(lanes, rows - i);
+    f(
+        d, [=](const T* from) HWY_ATTR { return LoadFirst(d, from + i, n); },
+        [=](V v, T* to) HWY_ATTR { StoreFirst(v, d, to + i, n); });
+  }
+}
+
+// The label's softmax less 1 is -s/(1 + s) where it is the maximum, and at most 1/2 - 1 where it is
+// not: no digits cancel.
+template <class T>
+void FinishLabels(const LossRows<T>& r, size_t n, bool gradient) {
+  ForEachRow<T>(n, [&](auto d, const auto& load, const auto& store) HWY_ATTR {
+    const auto one = hn::Set(d, 1);
+    const auto s = hn::Add(load(r.below), hn::Sub(load(r.maxima), one));
+    const auto w = load(r.weight), gap = hn::Sub(load(r.picked), load(r.max));
+    const auto cost = hn::Sub(math::Log1p(d, s), hn::IfThenZeroElse(hn::Eq(w, hn::Zero(d)), gap));
+    store(hn::Mul(w, cost), r.loss);
+    if (!gradient) return;
+    const auto reciprocal = hn::Div(one, hn::Add(one, s));
+    const auto factor = hn::Mul(w, hn::Set(d, r.scale));
+    const auto top = hn::Neg(hn::Mul(s, reciprocal));
+    const auto other = hn::Sub(hn::Mul(math::Exp(d, gap), reciprocal), one);
+    store(hn::Mul(factor, reciprocal), r.factor);
+    store(hn::Mul(factor, hn::IfThenElse(hn::Eq(gap, hn::Zero(d)), top, other)), r.at_label);
+  });
+}
+
+template <class T>
+void FinishTargets(const LossRows<T>& r, size_t n, bool gradient) {
+  ForEachRow<T>(n, [&](auto d, const auto& load, const auto& store) HWY_ATTR {
+    const auto one = hn::Set(d, 1);
+    const auto s = hn::Add(load(r.below), hn::Sub(load(r.maxima), one));
+    const auto q = load(r.weight);
+    store(hn::MulAdd(q, math::Log1p(d, s), load(r.loss)), r.loss);
+    if (!gradient) return;
+    store(hn::Div(hn::Mul(q, hn::Set(d, r.scale)), hn::Add(one, s)), r.factor);
+  });
 }
 
 template <class T>
@@ -125,7 +166,8 @@ constexpr CrossEntropyKernels<T> kCrossEntropy{
      PanelTotal<T, ScaleFormula>,
      PanelApply<T, ScaleFormula>,
      PanelApply<T, TargetsFormula>},
-    Log1pOf<T>};
+    FinishLabels<T>,
+    FinishTargets<T>};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace lanewise

@@ -401,13 +401,27 @@ struct CrossEntropyPhases {
   void (*subtract)(const T* a, const T* b, size_t n, const T* scale, const T* k, T* out);
 };
 
+// What is known of some rows, and what becomes of it; one element per row in each array. With
+// s = below + maxima - 1:
+template <class T>
+struct LossRows {
+  const T *below, *maxima;  // the two sums that s is
+  const T *max, *picked;    // the largest logit and the label's
+  const T* weight;          // w, or Σ q
+  T scale;
+  T* loss;      // w·(max - picked + log(1 + s)), or Σ q·(max - x), of which it becomes the loss
+  T* factor;    // w·scale/(1 + s): the gradient is so much of exp(x - max), less q·scale,
+  T* at_label;  // and for a label alone w·scale·(softmax - 1), with all its digits
+};
+
 template <class T>
 struct CrossEntropyKernels {
   static constexpr size_t kMaxSums = 4;  // partials is [sum][B] or [sum][B][nr]
   size_t partials;                       // B
   CrossEntropyPhases<T> row, panel;      // the same bits from either
-  // out[i] = log(1 + values[i]), i < n, for values >= 0 and NaN; `out` may be `values`.
-  void (*log1p)(const T* values, size_t n, T* out);
+  // Of n rows, for a label each and for any targets. Without `gradient` only the loss.
+  void (*finish_labels)(const LossRows<T>& rows, size_t n, bool gradient);
+  void (*finish_targets)(const LossRows<T>& rows, size_t n, bool gradient);
 };
 
 template <class T>

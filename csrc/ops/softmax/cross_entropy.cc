@@ -64,7 +64,7 @@ class LossBlock {
     targets_ = scratch.Take<T>(sizes.targets);
     weights_ = scratch.Take<T>(sizes.weights);
     partials_ = scratch.Take<T>(sizes.partials);
-    for (T** lanes : {&max_, &sum_, &log_sum_, &cost_, &share_, &picked_, &weight_, &miss_}) {
+    for (T** lanes : {&max_, &below_, &maxima_, &loss_, &factor_, &picked_, &weight_, &at_label_}) {
       *lanes = scratch.Take<T>(plan.block());
     }
     labels_ = scratch.Take<int64_t>(plan.block());
@@ -90,14 +90,9 @@ class LossBlock {
     if (l_.from_probs) return Probabilities();
     ForEachChunk([&](int64_t i, int64_t n) { Max(i, n); });
     ForEachChunk([&](int64_t i, int64_t n) { Sum(i, n); });
-    Total();
-    if (l_.dense()) {
-      FinishTargets();
-    } else {
-      FinishLabels();
-    }
+    Finish();
     if (l_.has_gradient) ForEachChunk([&](int64_t i, int64_t n) { Apply(i, n); });
-    return cost_;
+    return loss_;
   }
 
  private:
@@ -156,48 +151,54 @@ class LossBlock {
   // Labels, the logits that they pick, and the weight of each row's class, 0 if it is ignored.
   void ReadLabels(int64_t begin, int64_t end) {
     l_.labels.Read(begin, end, labels_);
-    ignored_ = std::count(labels_, labels_ + rows_, Labels::kIgnored);
-    for (int64_t row = 0; row < rows_; ++row) {
-      weight_[row] = labels_[row] < 0 ? T(0) : l_.weights.At(labels_[row]);
-    }
+    ignored_ = l_.labels.ignores() ? std::count(labels_, labels_ + rows_, Labels::kIgnored) : 0;
     if (l_.dense()) return;
-    const int64_t axis = p_.strides[kA].axis, inner = p_.strides[kA].inner;
+    for (int64_t row = 0; row < rows_; ++row) weight_[row] = T(labels_[row] >= 0);
+    for (int64_t row = 0; l_.weights.given() && row < rows_; ++row) {
+      if (labels_[row] >= 0) weight_[row] = l_.weights.At(labels_[row]);
+    }
     int64_t row = 0;
     p_.positions.ForEachRun(begin, end, [&](int64_t length, const Positions::Offsets& at) {
-      const Source<T>& from = p_.sources[kA];
-      for (int64_t offset = at[kA]; length > 0; --length, offset += inner, ++row) {
-        const int64_t picked = offset + std::max<int64_t>(0, labels_[row]) * axis;
-        if (from.native()) {
-          picked_[row] = from.InPlace()[picked];
-        } else {
-          (from + picked).Read(1, 1, picked_ + row);
-        }
-      }
+      Pick(p_.sources[kA] + at[kA], labels_ + row, length, picked_ + row);
+      row += length;
     });
+  }
+
+  // What labels pick of neighbouring rows, of ignored ones anything.
+  void Pick(const Source<T>& from, const int64_t* labels, int64_t rows, T* picked) const {
+    const int64_t axis = p_.strides[kA].axis, inner = p_.strides[kA].inner;
+    for (int64_t row = 0; row < rows; ++row) {
+      const int64_t offset = row * inner + std::max<int64_t>(0, labels[row]) * axis;
+      if (from.native()) {
+        picked[row] = from.InPlace()[offset];
+      } else {
+        (from + offset).Read(1, 1, picked + row);
+      }
+    }
   }
 
   // All rows are ignored.
   const T* Nothing() {
-    std::fill_n(cost_, rows_, T(0));
+    std::fill_n(loss_, rows_, T(0));
     if (l_.has_gradient) ForEachChunk([&](int64_t i, int64_t n) { StoreZeros(i, n); });
-    return cost_;
+    return loss_;
   }
 
   // Probabilities of the labels, which are all that matters.
   const T* Picked() {
     for (int64_t row = 0; row < rows_; ++row) {
-      cost_[row] = weight_[row] == 0 ? T(0) : -weight_[row] * std::log(picked_[row]);
-      miss_[row] = weight_[row] == 0 ? T(0) : -weight_[row] * l_.scale / picked_[row];
+      loss_[row] = weight_[row] == 0 ? T(0) : -weight_[row] * std::log(picked_[row]);
+      at_label_[row] = weight_[row] == 0 ? T(0) : -weight_[row] * l_.scale / picked_[row];
     }
     if (l_.has_gradient) ForEachChunk([&](int64_t i, int64_t n) { StoreZeros(i, n); });
-    return cost_;
+    return loss_;
   }
 
   // A gradient of 0 but for the labels' rows that have a share of it.
   void StoreZeros(int64_t i, int64_t n) {
     T* out = Target(i);
     ForEachPanel([&](int64_t, int64_t at, int64_t) { std::fill_n(out + at, n * plan_.nr, T(0)); });
-    ForEachLabelIn(i, n, [&](int64_t row, int64_t at) { out[at] = miss_[row]; });
+    ForEachLabelIn(i, n, [&](int64_t row, int64_t at) { out[at] = at_label_[row]; });
     Store(i, n);
   }
 
@@ -236,41 +237,20 @@ class LossBlock {
     });
   }
 
-  // sum_ = s and log_sum_ = log(1 + s), of every lane that is there.
-  void Total() {
-    const int64_t lanes = panels_.count() * plan_.nr;
-    TotalOf(0, sum_);
-    TotalOf(1, log_sum_);
-    for (int64_t row = 0; row < lanes; ++row) sum_[row] += log_sum_[row] - 1;
-    l_.kernels.log1p(sum_, lanes, log_sum_);
-  }
-
-  // The losses, and for the gradients w·softmax(x) and at the label w·(softmax(x) - 1): where the
-  // label is the maximum, the difference is -s/(1 + s), which keeps its digits.
-  void FinishLabels() {
-    for (int64_t row = 0; row < rows_; ++row) {
-      const T w = weight_[row], gap = w == 0 ? T(0) : max_[row] - picked_[row];
-      cost_[row] = labels_[row] < 0 ? T(0) : w * (gap + log_sum_[row]);
+  // The losses, and what the gradients need.
+  void Finish() {
+    TotalOf(0, below_);
+    TotalOf(1, maxima_);
+    if (l_.dense()) {
+      TotalOf(2, loss_);
+      TotalOf(3, weight_);
     }
-    if (!l_.has_gradient) return;
-    for (int64_t row = 0; row < rows_; ++row) {
-      const T reciprocal = T(1) / (T(1) + sum_[row]);
-      weight_[row] *= l_.scale;
-      share_[row] = weight_[row] * reciprocal;
-      miss_[row] = -weight_[row] * (sum_[row] * reciprocal);
-    }
-  }
-
-  // Σ q·(max - x) + Σ q·log(1 + s), and for the gradient Σ q/(1 + s).
-  void FinishTargets() {
-    TotalOf(2, cost_);
-    TotalOf(3, share_);
-    for (int64_t row = 0; row < rows_; ++row) {
-      cost_[row] += share_[row] * log_sum_[row];
-      share_[row] *= l_.scale / (T(1) + sum_[row]);
-    }
-    ForgetIgnored(cost_);
-    std::fill_n(weight_, plan_.block(), l_.scale);
+    const LossRows<T> rows{below_,   maxima_, max_,    picked_,  weight_,
+                           l_.scale, loss_,   factor_, at_label_};
+    const auto finish = l_.dense() ? l_.kernels.finish_targets : l_.kernels.finish_labels;
+    finish(rows, rows_, l_.has_gradient);
+    ForgetIgnored(loss_);
+    if (l_.dense()) std::fill_n(weight_, plan_.block(), l_.scale);
   }
 
   void Apply(int64_t i, int64_t n) {
@@ -279,12 +259,10 @@ class LossBlock {
     const T* targets = l_.dense() ? LoadTargets(i, n) : targets_;
     const auto apply = l_.dense() ? phases_.subtract : phases_.scale;
     ForEachPanel([&](int64_t, int64_t at, int64_t row) {
-      apply(e + at, targets + at, n, weight_ + row, share_ + row, out + at);
+      apply(e + at, targets + at, n, weight_ + row, factor_ + row, out + at);
     });
     if (!l_.dense()) {
-      ForEachLabelIn(i, n, [&](int64_t row, int64_t at) {
-        out[at] = picked_[row] == max_[row] ? miss_[row] : out[at] - weight_[row];
-      });
+      ForEachLabelIn(i, n, [&](int64_t row, int64_t at) { out[at] = at_label_[row]; });
     }
     ForgetIgnoredRows(n, out);
     Store(i, n);
@@ -305,9 +283,9 @@ class LossBlock {
       ForgetIgnoredRows(n, out);
       Store(i, n);
     });
-    TotalOf(0, cost_);
-    ForgetIgnored(cost_);
-    return cost_;
+    TotalOf(0, loss_);
+    ForgetIgnored(loss_);
+    return loss_;
   }
 
   // 0 for ignored rows, whatever they hold.
@@ -409,9 +387,8 @@ class LossBlock {
   T *a_, *targets_;  // [panel][chunk][nr]
   T* weights_;       // [chunk]
   T* partials_;      // [panel][sum][B][nr]
-  // One per row: the maximum; s and log(1 + s); the loss; the gradient's factor of exp(x - max);
-  // the label's logit, its weight, and its part of the gradient.
-  T *max_, *sum_, *log_sum_, *cost_, *share_, *picked_, *weight_, *miss_;
+  // One element per row (LossRows). Of `weight_` gradients with targets make the scale.
+  T *max_, *below_, *maxima_, *loss_, *factor_, *picked_, *weight_, *at_label_;
   int64_t* labels_;
 };
 

@@ -62,6 +62,7 @@ class Labels {
   template <class T>
   Tally Check(const ClassWeights<T>& weights) const;
 
+  bool ignores() const { return ignores_; }
   // Labels [begin, end), kIgnored where they are; all must have been checked.
   void Read(int64_t begin, int64_t end, int64_t* to) const;
 
