@@ -8,7 +8,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <cstring>
+#include <type_traits>
 
 #include "ops/softmax/labels.h"
 #include "ops/softmax/panels.h"
@@ -404,16 +405,6 @@ float RoundToOdd(double x) {
   return bits & 1 ? rounded : other;
 }
 
-template <class T>
-void StoreLoss(double loss, const TensorView& out) {
-  const Sink<T> sink(out);
-  T value = static_cast<T>(loss);
-  if constexpr (std::is_same_v<T, float>) {
-    if (!sink.native()) value = RoundToOdd(loss);
-  }
-  sink.Write(&value, 1, 1);
-}
-
 // The same rows as the problem has; its positions in the order of the array's axes.
 Positions InOrder(const Views& views, const ReducedAxes& reduced) {
   Positions positions;
@@ -464,56 +455,92 @@ Losses<T> LossesOf(const Arguments& a) {
   return losses;
 }
 
+// Where losses of rows go: to the result, or to memory that holds a group of them until it is
+// summed.
+template <class T>
+class Destination {
+ public:
+  Destination(const Arguments& a, int64_t rows)
+      : loss_(a.loss),
+        out_(a.loss),
+        reduces_(a.options.reduction != Reduction::kNone),
+        group_(reduces_ ? std::min(rows, kGroupRows) : rows),
+        kept_(reduces_ ? group_ : 0) {
+    for (int axis = 0; axis < loss_.rank; ++axis) {
+      outs_.Append(loss_.shape[axis], {loss_.strides[axis]});
+    }
+  }
+
+  int64_t group() const { return group_; }
+  // Losses of rows [begin, end).
+  void Take(const T* losses, int64_t begin, int64_t end) const {
+    if (reduces_) {
+      std::copy_n(losses, end - begin, kept_.get() + begin % group_);
+      return;
+    }
+    outs_.ForEachRun(begin, end, [&](int64_t length, const MergedAxes<1>::Offsets& at) {
+      (out_ + at[0]).Write(losses, length, outs_.inner_stride(0));
+      losses += length;
+    });
+  }
+  // After the last row of a group, which has so many.
+  void Finish(int64_t rows) {
+    if (reduces_) sum_ += SumOfRows(kept_.get(), rows);
+  }
+  // After the last group.
+  void Store(double divisor) const {
+    if (!reduces_) return;
+    T loss = static_cast<T>(sum_ / divisor);
+    if constexpr (std::is_same_v<T, float>) {
+      if (!out_.native()) loss = RoundToOdd(sum_ / divisor);
+    }
+    out_.Write(&loss, 1, 1);
+  }
+
+ private:
+  const TensorView& loss_;
+  const Sink<T> out_;
+  const bool reduces_;
+  const int64_t group_;
+  const Buffer<T> kept_;
+  MergedAxes<1> outs_;
+  double sum_ = 0;
+};
+
 template <class T>
 void Run(const Arguments& a) {
-  Losses<T> losses = LossesOf<T>(a);
   const int64_t rows = a.reduced.positions();
-  const bool reduces = a.options.reduction != Reduction::kNone;
+  Losses<T> losses = LossesOf<T>(a);
   double divisor = 1;
   if (a.has_labels) {
-    const Labels::Tally tally = losses.labels.Check(losses.weights);
-    if (a.options.reduction == Reduction::kMean) divisor = tally.weight;
+    const double weight = losses.labels.Check(losses.weights).weight;
+    if (a.options.reduction == Reduction::kMean) divisor = weight;
   } else if (a.options.reduction == Reduction::kMean) {
     divisor = static_cast<double>(rows);
   }
   losses.scale = static_cast<T>(1 / divisor);
 
   const Plan plan = PlanFor(losses.problem);
-  const Sink<T> out(a.loss);
-  MergedAxes<1> outs;
-  for (int axis = 0; axis < a.loss.rank; ++axis) {
-    outs.Append(a.loss.shape[axis], {a.loss.strides[axis]});
-  }
-  const int64_t group = reduces ? std::min(rows, kGroupRows) : rows;
-  const Buffer<T> kept(reduces ? group : 0);
-  double sum = 0;
-  for (int64_t first = 0; first < rows; first += group) {
-    const int64_t count = std::min(group, rows - first);
+  const size_t scratch_bytes = LossBlock<T>::ScratchBytes(losses, plan);
+  Destination<T> destination(a, rows);
+  for (int64_t first = 0; first < rows; first += destination.group()) {
+    const int64_t count = std::min(destination.group(), rows - first);
     const Split tasks(count, plan.block(), plan.tasks.longest());
-    const Work work{tasks.count, plan.total_ns * double(count) / double(rows),
-                    LossBlock<T>::ScratchBytes(losses, plan)};
+    const Work work{tasks.count, plan.total_ns * double(count) / double(rows), scratch_bytes};
     ParallelFor(work, [&](int64_t task, Scratch scratch) {
       LossBlock<T> block(losses, plan, scratch);
-      const int64_t end = tasks.end(task);
-      for (int64_t at = tasks.begin(task); at < end; at += plan.block()) {
+      const int64_t end = first + tasks.end(task);
+      for (int64_t at = first + tasks.begin(task); at < end; at += plan.block()) {
         const int64_t to = std::min(end, at + plan.block());
-        const T* values = block.Run(first + at, first + to);
-        if (reduces) {
-          std::copy_n(values, to - at, kept.get() + at);
-          continue;
-        }
-        outs.ForEachRun(at, to, [&](int64_t length, const MergedAxes<1>::Offsets& offsets) {
-          (out + offsets[0]).Write(values, length, outs.inner_stride(0));
-          values += length;
-        });
+        destination.Take(block.Run(at, to), at, to);
       }
     });
-    if (reduces) sum += SumOfRows(kept.get(), count);
+    destination.Finish(count);
   }
-  if (reduces) StoreLoss<T>(sum / divisor, a.loss);
+  destination.Store(divisor);
 }
 
-// No classes, or no rows: a sum of nothing is 0, a mean of nothing is none.
+// No rows, or rows of no classes, whose loss is 0, a sum of nothing. A mean of no rows is NaN.
 template <class T>
 void RunEmpty(const Arguments& a) {
   const int64_t rows = a.reduced.positions();
@@ -522,22 +549,18 @@ void RunEmpty(const Arguments& a) {
     const Labels labels(a.target, 0, a.options.ignore_index);
     counted = labels.Check(ClassWeights<T>(nullptr)).weight;
   }
-  if (a.options.reduction == Reduction::kMean) return StoreLoss<T>(0 / counted, a.loss);
-  if (a.options.reduction == Reduction::kSum) return StoreLoss<T>(0, a.loss);
-  MergedAxes<1> outs;
-  for (int axis = 0; rows > 0 && axis < a.loss.rank; ++axis) {
-    outs.Append(a.loss.shape[axis], {a.loss.strides[axis]});
-  }
+  if (rows == 0 && a.options.reduction == Reduction::kNone) return;
   const T zero = 0;
-  for (int64_t row = 0; row < rows; ++row) {
-    (Sink<T>(a.loss) + outs.OffsetsOf(row)[0]).Write(&zero, 1, 1);
-  }
+  Destination<T> destination(a, rows);
+  for (int64_t row = 0; row < rows; ++row) destination.Take(&zero, row, row + 1);
+  destination.Finish(0);
+  destination.Store(a.options.reduction == Reduction::kMean ? counted : 1);
 }
 
-Shape RowsOf(const TensorView& x, const ReducedAxes& reduced) {
+Shape WithoutAxes(const Shape& x, const ReducedAxes& reduced) {
   Shape rows;
-  for (int a = 0; a < x.rank; ++a) {
-    if (!reduced.contains(a)) rows.push_back(x.shape[a]);
+  for (int a = 0; a < static_cast<int>(x.size()); ++a) {
+    if (!reduced.contains(a)) rows.push_back(x[a]);
   }
   return rows;
 }
@@ -554,7 +577,7 @@ void CheckTarget(const TensorView& x, const TensorView& target, const CrossEntro
     Fail(kName, ": ", options.axes.size(),
          " axes, but a target of class indices needs exactly one");
   }
-  const Shape expected = labels ? RowsOf(x, reduced) : x.sizes();
+  const Shape expected = labels ? WithoutAxes(x.sizes(), reduced) : x.sizes();
   if (target.sizes() != expected) {
     Fail(kName, ": target has shape ", ToString(target.sizes()), ", expected ", ToString(expected),
          labels ? " for class indices" : " for probabilities", " and logits of shape ",
@@ -577,11 +600,7 @@ void CheckWeight(const TensorView& weight, int64_t classes, const TensorView& lo
 
 Shape CrossEntropyShape(const Shape& x, const CrossEntropyOptions& options) {
   const ReducedAxes reduced(kName, x, options.axes);
-  Shape rows;
-  for (int a = 0; a < static_cast<int>(x.size()); ++a) {
-    if (!reduced.contains(a)) rows.push_back(x[a]);
-  }
-  return options.reduction == Reduction::kNone ? rows : Shape{};
+  return options.reduction == Reduction::kNone ? WithoutAxes(x, reduced) : Shape{};
 }
 
 void CrossEntropy(const TensorView& x, const TensorView& target, const CrossEntropyOptions& options,

@@ -11,10 +11,6 @@
 namespace lanewise {
 namespace {
 
-// A thread reads this many labels at a time.
-constexpr int64_t kChunk = 256;
-static_assert(kSumRows % kChunk == 0);
-
 template <class T>
 double SumOfBlock(const T* values, int64_t rows) {
   constexpr int64_t kPartials = 16;
@@ -65,56 +61,50 @@ void Labels::Read(int64_t begin, int64_t end, int64_t* to) const {
   for (int64_t i = 0; i < end - begin; ++i) to[i] = Ignores(to[i]) ? kIgnored : to[i];
 }
 
-// The target's elements are at most 2^62 rows long, so the blocks' results come in groups.
+template <class T>
+Labels::BlockTally Labels::CheckBlock(int64_t begin, int64_t end, const ClassWeights<T>& weights,
+                                      Scratch scratch) const {
+  int64_t* const labels = scratch.Take<int64_t>(kSumRows);
+  const int64_t n = end - begin;
+  ReadBits(begin, end, labels);
+  const auto outside = [&](int64_t label) {
+    return static_cast<uint64_t>(label) >= static_cast<uint64_t>(classes_) && !Ignores(label);
+  };
+  bool bad = false;
+  int64_t ignored = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    bad |= outside(labels[i]);
+    ignored += Ignores(labels[i]);
+  }
+  if (bad) return {begin + (std::find_if(labels, labels + n, outside) - labels), {}};
+  if (!weights.given()) return {-1, {n - ignored, double(n - ignored)}};
+  T* const met = scratch.Take<T>(kSumRows);
+  for (int64_t i = 0; i < n; ++i) met[i] = Ignores(labels[i]) ? T(0) : weights.At(labels[i]);
+  return {-1, {n - ignored, SumOfRows(met, n)}};
+}
+
+// Blocks go in groups, whose results fit on the stack.
 template <class T>
 Labels::Tally Labels::Check(const ClassWeights<T>& weights) const {
   constexpr int64_t kGroup = 64;
-  struct Block {
-    int64_t first_bad, counted;
-    double weight;
-  };
+  const size_t scratch = Scratch::Bytes<int64_t>(kSumRows) + Scratch::Bytes<T>(kSumRows);
   Tally tally;
-  for (int64_t group = 0; group < rows_.count(); group += kGroup * kSumRows) {
-    const int64_t rows = std::min(kGroup * kSumRows, rows_.count() - group);
-    Block blocks[kGroup];
-    // 1 ns per label, and 4 for a weight that may be anywhere.
-    const double total_ns = double(rows) * (weights.given() ? 5 : 1);
-    const size_t scratch = Scratch::Bytes<int64_t>(kChunk) + Scratch::Bytes<T>(kSumRows);
-    ParallelFor(Work{CeilDiv(rows, kSumRows), total_ns, scratch}, [&](int64_t task, Scratch s) {
-      int64_t* const labels = s.Take<int64_t>(kChunk);
-      T* const met = s.Take<T>(kSumRows);
-      Block block{-1, 0, 0};
-      const int64_t begin = group + task * kSumRows, end = std::min(begin + kSumRows, group + rows);
-      for (int64_t at = begin; at < end && block.first_bad < 0; at += kChunk) {
-        const int64_t n = std::min(kChunk, end - at);
-        ReadBits(at, at + n, labels);
-        bool bad = false;
-        int64_t ignored = 0;
-        for (int64_t i = 0; i < n; ++i) {
-          const bool skipped = Ignores(labels[i]);
-          const bool outside = static_cast<uint64_t>(labels[i]) >= static_cast<uint64_t>(classes_);
-          bad |= outside && !skipped;
-          ignored += skipped;
-        }
-        block.counted += n - ignored;
-        for (int64_t i = 0; bad && block.first_bad < 0; ++i) {
-          const bool outside = static_cast<uint64_t>(labels[i]) >= static_cast<uint64_t>(classes_);
-          if (outside && !Ignores(labels[i])) block.first_bad = at + i;
-        }
-        for (int64_t i = 0; weights.given() && !bad && i < n; ++i) {
-          met[at - begin + i] = Ignores(labels[i]) ? T(0) : weights.At(labels[i]);
-        }
-      }
-      if (weights.given() && block.first_bad < 0) block.weight = SumOfRows(met, end - begin);
-      blocks[task] = block;
+  for (int64_t first = 0; first < rows_.count(); first += kGroup * kSumRows) {
+    const int64_t end = std::min(rows_.count(), first + kGroup * kSumRows);
+    const int64_t count = CeilDiv(end - first, kSumRows);
+    BlockTally blocks[kGroup];
+    // 0.5 ns per label, and 2 for a weight that may be anywhere.
+    const double total_ns = double(end - first) * (weights.given() ? 2.5 : 0.5);
+    ParallelFor(Work{count, total_ns, scratch}, [&](int64_t task, Scratch memory) {
+      const int64_t begin = first + task * kSumRows;
+      blocks[task] = CheckBlock(begin, std::min(end, begin + kSumRows), weights, memory);
     });
-    for (int64_t i = 0; i < CeilDiv(rows, kSumRows); ++i) {
+    for (int64_t i = 0; i < count; ++i) {
       if (blocks[i].first_bad >= 0) FailAt(blocks[i].first_bad);
-      tally.counted += blocks[i].counted;
-      tally.weight += blocks[i].weight;
+      tally.counted += blocks[i].tally.counted;
+      tally.weight += blocks[i].tally.weight;
     }
   }
-  if (!weights.given()) tally.weight = static_cast<double>(tally.counted);
   return tally;
 }
 template Labels::Tally Labels::Check(const ClassWeights<float>&) const;

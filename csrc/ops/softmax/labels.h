@@ -2,12 +2,14 @@
 #ifndef LANEWISE_OPS_SOFTMAX_LABELS_H_
 #define LANEWISE_OPS_SOFTMAX_LABELS_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 
 #include "lanewise/tensor.h"
 #include "ops/elements.h"
 #include "ops/merged_axes.h"
+#include "runtime/parallel.h"
 
 namespace lanewise {
 
@@ -35,8 +37,11 @@ class ClassWeights {
   }
   // Those of classes [c, c + n).
   void Read(int64_t c, int64_t n, T* to) const {
-    if (!given_) return std::fill_n(to, n, T(1)), void();
-    (source_ + c * stride_).Read(stride_, n, to);
+    if (given_) {
+      (source_ + c * stride_).Read(stride_, n, to);
+    } else {
+      std::fill_n(to, n, T(1));
+    }
   }
 
  private:
@@ -53,7 +58,7 @@ class Labels {
   Labels() = default;
   Labels(const TensorView& target, int64_t classes, std::optional<int64_t> ignore_index);
 
-  // What all of them come to: how many are not ignored, and Σ w over these.
+  // How many are not ignored, and Σ w over these.
   struct Tally {
     int64_t counted = 0;
     double weight = 0;
@@ -67,6 +72,13 @@ class Labels {
   void Read(int64_t begin, int64_t end, int64_t* to) const;
 
  private:
+  struct BlockTally {
+    int64_t first_bad;  // -1 if there is none
+    Tally tally;
+  };
+  template <class T>
+  BlockTally CheckBlock(int64_t begin, int64_t end, const ClassWeights<T>& weights,
+                        Scratch scratch) const;
   [[noreturn]] void FailAt(int64_t row) const;
   void ReadBits(int64_t begin, int64_t end, int64_t* to) const;
   bool Ignores(int64_t bits) const { return ignores_ && bits == ignore_index_; }
