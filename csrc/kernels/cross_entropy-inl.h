@@ -38,9 +38,10 @@ HWY_INLINE V Log(D d, V x) {
 
 }  // namespace math
 
-// The sums of LogSoftmaxFormula, and e = exp(x - max) stored.
-struct ExponentialsFormula {
-  static constexpr bool kReadsB = false, kUsesMax = true, kStores = true;
+// The two sums of LogSoftmaxFormula; for the gradient e = exp(x - max) stored.
+template <bool kGradient>
+struct LabelFormula {
+  static constexpr bool kReadsB = false, kUsesMax = true, kStores = kGradient;
   static constexpr size_t kSums = 2;
   static constexpr double kFill = -std::numeric_limits<double>::infinity();
 
@@ -67,7 +68,7 @@ struct TargetsFormula {
     const auto none = hn::Eq(q, hn::Zero(d));
     sums[2] = hn::NegMulAdd(q, hn::IfThenZeroElse(none, hn::Sub(x, max)), sums[2]);
     sums[3] = hn::Add(sums[3], q);
-    return ExponentialsFormula::Add(d, x, q, max, sums);
+    return LabelFormula<true>::Add(d, x, q, max, sums);
   }
   template <class D, class V>
   static HWY_INLINE V Apply(D, V e, V q, V scale, V k) {
@@ -155,14 +156,14 @@ template <class T>
 constexpr CrossEntropyKernels<T> kCrossEntropy{
     kPartials<T>,
     {RowMax<T>,
-     {RowSum<T, LogSoftmaxFormula>, RowSum<T, ExponentialsFormula>, RowSum<T, TargetsFormula>,
+     {RowSum<T, LabelFormula<false>>, RowSum<T, LabelFormula<true>>, RowSum<T, TargetsFormula>,
       RowSum<T, ProbabilitiesFormula>},
      RowTotal<T, ScaleFormula>,
      RowApply<T, ScaleFormula>,
      RowApply<T, TargetsFormula>},
     {PanelMax<T>,
-     {PanelSum<T, LogSoftmaxFormula>, PanelSum<T, ExponentialsFormula>, PanelSum<T, TargetsFormula>,
-      PanelSum<T, ProbabilitiesFormula>},
+     {PanelSum<T, LabelFormula<false>>, PanelSum<T, LabelFormula<true>>,
+      PanelSum<T, TargetsFormula>, PanelSum<T, ProbabilitiesFormula>},
      PanelTotal<T, ScaleFormula>,
      PanelApply<T, ScaleFormula>,
      PanelApply<T, TargetsFormula>},

@@ -88,11 +88,15 @@ class LossBlock {
     if (plan_.nr == 1 && ignored_ == rows_) return Nothing();
     if (l_.from_probs && !l_.dense()) return Picked();
     FillIdleLanes();
-    if (l_.from_probs) return Probabilities();
-    ForEachChunk([&](int64_t i, int64_t n) { Max(i, n); });
-    ForEachChunk([&](int64_t i, int64_t n) { Sum(i, n); });
-    Finish();
-    if (l_.has_gradient) ForEachChunk([&](int64_t i, int64_t n) { Apply(i, n); });
+    if (l_.from_probs) {
+      Probabilities();
+    } else {
+      ForEachChunk([&](int64_t i, int64_t n) { Max(i, n); });
+      ForEachChunk([&](int64_t i, int64_t n) { Sum(i, n); });
+      Finish();
+      if (l_.has_gradient) ForEachChunk([&](int64_t i, int64_t n) { Apply(i, n); });
+    }
+    if (loaded_[kB] && l_.has_labels) SetLabels(0, p_.n, T(0));
     return loss_;
   }
 
@@ -210,7 +214,7 @@ class LossBlock {
     if (panels_.last_is_full()) return;
     const int64_t last = (panels_.count() - 1) * panels_.size();
     std::fill_n(a_ + last, panels_.size(), T(0));
-    if (l_.dense()) std::fill_n(targets_ + last, panels_.size(), T(0));
+    if (!l_.has_labels) std::fill_n(targets_ + last, panels_.size(), T(0));
   }
 
   void Max(int64_t i, int64_t n) {
@@ -270,7 +274,7 @@ class LossBlock {
   }
 
   // From probabilities, in one pass.
-  const T* Probabilities() {
+  void Probabilities() {
     std::fill_n(weight_, plan_.block(), l_.scale);
     ForEachChunk([&](int64_t i, int64_t n) {
       const T* a = LoadA(i, n);
@@ -286,7 +290,6 @@ class LossBlock {
     });
     TotalOf(0, loss_);
     ForgetIgnored(loss_);
-    return loss_;
   }
 
   // 0 for ignored rows, whatever they hold.
@@ -342,33 +345,51 @@ class LossBlock {
     if (!l_.mixes() && in_place_[kB]) return p_.sources[kB].InPlace() + panels_.Offset(kB, i);
     if (loaded_[kB]) return targets_;
     loaded_[kB] = Whole();
+    if (l_.mixes() && !(Whole() && weights_read_)) l_.weights.Read(i, n, weights_);
     if (l_.has_labels) {
-      ForEachPanel(
-          [&](int64_t, int64_t at, int64_t) { std::fill_n(targets_ + at, n * plan_.nr, T(0)); });
-      ForEachLabelIn(i, n, [&](int64_t, int64_t at) { targets_[at] = 1; });
+      FromLabels(i, n);
     } else {
       panels_.Load(kB, i, n, targets_);
+      if (l_.mixes()) Mix(n, panels_.count(), [](T t) { return t; });
     }
-    if (l_.mixes()) Mix(i, n);
+    weights_read_ = true;
     return targets_;
   }
 
-  void Mix(int64_t i, int64_t n) {
-    if (!Whole() || !weights_read_) l_.weights.Read(i, n, weights_);
-    weights_read_ = true;
-    const T kept = T(1) - l_.smoothing, spread = l_.smoothing / static_cast<T>(p_.n);
+  // q of a class, by value so that loops keep it in registers.
+  struct Mixture {
+    T kept, spread;  // 1 - e, e/C
+    T operator()(T w, T t) const { return w * (kept * t + spread); }
+  };
+  Mixture Mixing() const { return {1 - l_.smoothing, l_.smoothing / static_cast<T>(p_.n)}; }
+
+  // targets_ = the mixture of weights_ and t(targets_).
+  template <class F>
+  void Mix(int64_t n, int64_t panels, const F& t) {
+    const Mixture mixed = Mixing();
     const T* const w = weights_;
+    T* q = targets_;
     if (plan_.nr == 1) {
-      for (int64_t k = 0; k < n; ++k) targets_[k] = w[k] * (kept * targets_[k] + spread);
+      for (int64_t k = 0; k < n; ++k) q[k] = mixed(w[k], t(q[k]));
       return;
     }
-    ForEachPanel([&](int64_t, int64_t at, int64_t) {
-      T* q = targets_ + at;
+    for (int64_t panel = 0; panel < panels; ++panel) {
+      q = targets_ + panel * panels_.size();
       for (int64_t k = 0; k < n; ++k, q += plan_.nr) {
-        for (int64_t lane = 0; lane < plan_.nr; ++lane) {
-          q[lane] = w[k] * (kept * q[lane] + spread);
-        }
+        for (int64_t lane = 0; lane < plan_.nr; ++lane) q[lane] = mixed(w[k], t(q[lane]));
       }
+    }
+  }
+
+  // What no label has a part in is the same for every block, and stays where it is Whole.
+  void FromLabels(int64_t i, int64_t n) {
+    if (!Whole() || !weights_read_) Mix(n, plan_.panels, [](T) { return T(0); });
+    SetLabels(i, n, T(1));
+  }
+  void SetLabels(int64_t i, int64_t n, T t) {
+    const Mixture mixed = Mixing();
+    ForEachLabelIn(i, n, [&](int64_t row, int64_t at) {
+      targets_[at] = mixed(weights_[labels_[row] - i], t);
     });
   }
 
