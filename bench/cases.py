@@ -302,6 +302,48 @@ SOFTMAX = [
     )
 ]
 
+# ----------------------------------------------------------------------------------- cross-entropy
+
+
+def cross_entropy(name: str, why: str, *shape: int, axis: int = -1, gradient: bool = False) -> Case:
+    """Standard normal logits and class indices; the mean loss, or with its gradient the latter.
+
+    As for softmax; of a loss another 3 for log and the steps to it, and the sum of all rows, which
+    a peer may add up one by one in float32. Of a gradient, softmax less 1 at the label, over the
+    number of rows: 2 for the difference and the quotient.
+    """
+    terms, rows = shape[axis], int(np.prod(shape)) // shape[axis]
+
+    def make(rng: np.random.Generator) -> Data:
+        labels = [n for a, n in enumerate(shape) if a != axis % len(shape)]
+        return {"x": rng.standard_normal(shape, np.float32), "t": rng.integers(0, terms, labels)}
+
+    def tolerance(data: Data) -> tuple[float, np.ndarray | float]:
+        softmax = (2 * (16 + 6) + terms + 1) * EPS["float32"]
+        if gradient:
+            return 0.0, (softmax + 2 * EPS["float32"]) / rows
+        return softmax + (3 + rows) * EPS["float32"], 0.0
+
+    elements = rows * terms
+    flops, bytes_ = elements * (4 + gradient), elements * 4 * (1 + gradient) + rows * 8
+    options = {"axis": axis, "return_grad": gradient}
+    name = f"{'loss + grad' if gradient else 'loss'} {name}"
+    return Case(name, why, make, options, "bandwidth", flops, bytes_, tolerance)
+
+
+CROSS_ENTROPY = [
+    cross_entropy(name, why, *shape, axis=axis, gradient=gradient)
+    for gradient in (False, True)
+    for name, why, shape, axis in (
+        ("1024x1000", "ImageNet: rows in L1", (1024, 1000), -1),
+        ("64x32000", "a vocabulary: rows in L2", (64, 32000), -1),
+        ("65536x10", "short rows: what a label costs", (65536, 10), -1),
+        ("8x1000x32² axis 1", "segmentation, NCHW: a strided axis", (8, 1000, 32, 32), 1),
+        ("256x50257", "GPT-2's vocabulary: from memory", (256, 50257), -1),
+        ("tiny 4x10", "what a call costs", (4, 10), -1),
+    )
+]
+
 # --------------------------------------------------------------------------------------- distances
 
 
@@ -347,6 +389,7 @@ CASES = {
     "conv-breadth": CONV_BREADTH,
     "pool": POOL,
     "softmax": SOFTMAX,
+    "cross_entropy": CROSS_ENTROPY,
     "distance": DISTANCE,
 }
 

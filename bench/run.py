@@ -1,4 +1,4 @@
-"""Race lanewise against its peers: python bench/run.py conv|conv-breadth|pool|softmax|distance.
+"""Race lanewise against its peers: python bench/run.py LIST, a list of cases.py, such as conv.
 
 The method, and how to read the table, are in README.md beside this file.
 """

@@ -32,6 +32,7 @@ CONTESTANTS = {
         *("torch", "torch-nhwc", "onnxruntime", "scipy", "numpy"),
     ),
     "softmax": ("lanewise", "lanewise-out", "torch", "onnxruntime", "scipy", "numpy"),
+    "cross_entropy": ("lanewise", "torch", "onnxruntime", "scipy", "numpy"),
     "distance": (
         *("lanewise", "lanewise-out", "torch", "torch-exact"),
         *("scipy", "sklearn", "faiss", "numpy"),

@@ -56,6 +56,16 @@ def softmax(case: Case, data: Data, variant: str) -> Prepared:
     return prepared(variant, lambda **out: lw.softmax(data["x"], **case.options, **out))
 
 
+def cross_entropy(case: Case, data: Data, variant: str) -> Prepared:
+    x, labels = data["x"], data["t"]
+    canonical = gradient_of if case.options["return_grad"] else np.asarray
+    return lambda: lw.cross_entropy(x, labels, **case.options), canonical
+
+
+def gradient_of(result: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    return result[1]
+
+
 def distance(case: Case, data: Data, variant: str) -> Prepared:
     x, y = data["x"], data["y"]
     return prepared(variant, lambda **out: lw.pairwise_distances(x, y, **case.options, **out))

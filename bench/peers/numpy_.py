@@ -70,6 +70,24 @@ def softmax(case: Case, data: Data, variant: str) -> Prepared:
     return call, np.asarray
 
 
+def cross_entropy(case: Case, data: Data, variant: str) -> Prepared:
+    x, axis = data["x"], case.options["axis"]
+    labels = np.expand_dims(data["t"], axis)
+
+    def call() -> np.ndarray:
+        below = x - x.max(axis, keepdims=True)
+        e = np.exp(below)
+        total = e.sum(axis, keepdims=True)
+        if not case.options["return_grad"]:
+            return (np.log(total) - np.take_along_axis(below, labels, axis)).mean()
+        e /= total
+        np.put_along_axis(e, labels, np.take_along_axis(e, labels, axis) - 1, axis)
+        e /= labels.size
+        return e
+
+    return call, np.asarray
+
+
 def distance(case: Case, data: Data, variant: str) -> Prepared | None:
     if case.options["metric"] != "euclidean":
         return None

@@ -44,6 +44,22 @@ def softmax(case: Case, data: Data, variant: str) -> Prepared:
     return lambda: torch.softmax(tensors["x"], axis), torch.Tensor.numpy
 
 
+def cross_entropy(case: Case, data: Data, variant: str) -> Prepared:
+    x, labels = (torch.from_numpy(data[name]) for name in "xt")
+    last = case.options["axis"] == -1 or x.ndim == 2
+    assert last or case.options["axis"] == 1  # where torch has the classes
+    if not case.options["return_grad"]:
+        return lambda: functional.cross_entropy(x, labels), torch.Tensor.numpy
+
+    def call() -> torch.Tensor:
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            functional.cross_entropy(leaf, labels).backward()
+        return leaf.grad
+
+    return call, torch.Tensor.numpy
+
+
 def distance(case: Case, data: Data, variant: str) -> Prepared:
     x, y = torch.from_numpy(data["x"]), torch.from_numpy(data["y"])
     p = {"euclidean": 2.0, "manhattan": 1.0}[case.options["metric"]]

@@ -160,14 +160,18 @@ def cross_entropy(
         weight = cast_array(_OP, "weight", as_array(_OP, "weight", weight), computed)
     ignored = None if ignore_index is None else _ignored(ignore_index, target.dtype)
     smoothing = _smoothing(label_smoothing)
-    classes = {a % logits.ndim for a in axes}
-    rows = tuple(n for a, n in enumerate(logits.shape) if a not in classes)
-    loss = output(_OP, None, rows if reduction == "none" else (), dtype)
+    loss = output(_OP, None, _rows(logits.shape, axes) if reduction == "none" else (), dtype)
     gradient = output(_OP, None, logits.shape, dtype) if return_grad else None
     _core.cross_entropy(
         logits, target, axes, weight, ignored, smoothing, code, bool(from_probs), loss, gradient
     )
     return loss if gradient is None else (loss, gradient)
+
+
+def _rows(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape without the axes."""
+    classes = {a % len(shape) for a in axes}
+    return tuple(n for a, n in enumerate(shape) if a not in classes)
 
 
 def _ignored(ignore_index: SupportsIndex, dtype: np.dtype[Any]) -> int | None:
