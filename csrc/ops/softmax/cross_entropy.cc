@@ -86,12 +86,16 @@ class LossBlock {
     std::fill_n(loaded_, kMaxArrays, false);
     if (l_.has_labels) ReadLabels(begin, end);
     if (plan_.nr == 1 && ignored_ == rows_) return Nothing();
-    if (l_.from_probs && !l_.dense()) return Picked();
+    if (l_.from_probs && !l_.dense()) {
+      PickLogits(begin, end);
+      return Picked();
+    }
     FillIdleLanes();
     if (l_.from_probs) {
       Probabilities();
     } else {
       ForEachChunk([&](int64_t i, int64_t n) { Max(i, n); });
+      if (!l_.dense()) PickLogits(begin, end);
       ForEachChunk([&](int64_t i, int64_t n) { Sum(i, n); });
       Finish();
       if (l_.has_gradient) ForEachChunk([&](int64_t i, int64_t n) { Apply(i, n); });
@@ -153,7 +157,7 @@ class LossBlock {
 
   // ------------------------------------------------------------------------------------- labels
 
-  // Labels, the logits that they pick, and the weight of each row's class, 0 if it is ignored.
+  // Labels, and the weight of each row's class, 0 if it is ignored.
   void ReadLabels(int64_t begin, int64_t end) {
     l_.labels.Read(begin, end, labels_);
     ignored_ = l_.labels.ignores() ? std::count(labels_, labels_ + rows_, Labels::kIgnored) : 0;
@@ -162,14 +166,17 @@ class LossBlock {
     for (int64_t row = 0; l_.weights.given() && row < rows_; ++row) {
       if (labels_[row] >= 0) weight_[row] = l_.weights.At(labels_[row]);
     }
+  }
+
+  // The logits that labels pick. In cache, if that is done after another phase.
+  void PickLogits(int64_t begin, int64_t end) {
     int64_t row = 0;
     p_.positions.ForEachRun(begin, end, [&](int64_t length, const Positions::Offsets& at) {
       Pick(p_.sources[kA] + at[kA], labels_ + row, length, picked_ + row);
       row += length;
     });
   }
-
-  // What labels pick of neighbouring rows, of ignored ones anything.
+  // Those of neighbouring rows, of ignored ones anything.
   void Pick(const Source<T>& from, const int64_t* labels, int64_t rows, T* picked) const {
     const int64_t axis = p_.strides[kA].axis, inner = p_.strides[kA].inner;
     for (int64_t row = 0; row < rows; ++row) {
