@@ -38,21 +38,16 @@ HWY_INLINE V Log(D d, V x) {
 
 }  // namespace math
 
-// The two sums of LogSoftmaxFormula; for the gradient e = exp(x - max) stored.
-template <bool kGradient>
+// LogSoftmaxFormula's sums, and e = exp(x - max), of which these are made, stored.
 struct LabelFormula {
-  static constexpr bool kReadsB = false, kUsesMax = true, kStores = kGradient;
+  static constexpr bool kReadsB = false, kUsesMax = true, kStores = true;
   static constexpr size_t kSums = 2;
   static constexpr double kFill = -std::numeric_limits<double>::infinity();
 
   template <class D, class V>
-  static HWY_INLINE V Add(D d, V x, V, V max, V* sums) {
-    const V difference = hn::Sub(x, max);
-    const auto is_max = hn::Eq(difference, hn::Zero(d));
-    const V e = math::Exp(d, difference);
-    sums[0] = hn::Add(sums[0], hn::IfThenZeroElse(is_max, e));
-    sums[1] = hn::Add(sums[1], hn::IfThenElseZero(is_max, hn::Set(d, 1)));
-    return e;
+  static HWY_INLINE V Add(D d, V x, V b, V max, V* sums) {
+    LogSoftmaxFormula::Add(d, x, b, max, sums);
+    return math::Exp(d, hn::Sub(x, max));
   }
 };
 
@@ -68,7 +63,7 @@ struct TargetsFormula {
     const auto none = hn::Eq(q, hn::Zero(d));
     sums[2] = hn::NegMulAdd(q, hn::IfThenZeroElse(none, hn::Sub(x, max)), sums[2]);
     sums[3] = hn::Add(sums[3], q);
-    return LabelFormula<true>::Add(d, x, q, max, sums);
+    return LabelFormula::Add(d, x, q, max, sums);
   }
   template <class D, class V>
   static HWY_INLINE V Apply(D, V e, V q, V scale, V k) {
@@ -76,55 +71,40 @@ struct TargetsFormula {
   }
 };
 
-// Of probabilities p: Σ -q·log p, and -q·scale/p stored; both 0 where q is, unless p is NaN. Add
-// gets scale for the maximum.
-struct ProbabilitiesFormula {
-  static constexpr bool kReadsB = true, kUsesMax = true, kStores = true;
-  static constexpr size_t kSums = 1;
-  static constexpr double kFill = 1;
-
-  template <class D, class V>
-  static HWY_INLINE V Add(D d, V p, V q, V scale, V* sums) {
-    const auto none = hn::And(hn::Eq(q, hn::Zero(d)), hn::Eq(p, p));
-    sums[0] = hn::NegMulAdd(q, hn::IfThenZeroElse(none, math::Log(d, p)), sums[0]);
-    return hn::IfThenZeroElse(none, hn::Div(hn::Neg(hn::Mul(q, scale)), p));
-  }
-};
-
-// One sum as it is, and e·k.
-struct ScaleFormula {
-  static constexpr bool kReadsB = false, kUsesMax = false;
-  static constexpr size_t kSums = 1;
-
-  template <class D, class V>
-  static HWY_INLINE V Total(D, const V* sums, V) {
-    return sums[0];
-  }
-  template <class D, class V>
-  static HWY_INLINE V Apply(D, V e, V, V, V k) {
-    return hn::Mul(e, k);
-  }
-};
-
-// f(d, i, load, store) for vectors of rows from i on, of which load and store take part.
+// f(d, load, store) for one vector after another of arrays of n elements, which load and store take
+// by their beginning. A tail goes through the same instructions.
 template <class T, class F>
-HWY_INLINE void ForEachRow(size_t rows, const F& f) {
+HWY_INLINE void ForEachVector(size_t n, const F& f) {
   const SoftmaxTag<T> d;
   using V = hn::Vec<decltype(d)>;
   const size_t lanes = hn::Lanes(d);
-  for (size_t i = 0; i < rows; i += lanes) {
-    const size_t n = std::min(lanes, rows - i);
+  for (size_t i = 0; i < n; i += lanes) {
+    const size_t count = std::min(lanes, n - i);
     f(
-        d, [=](const T* from) HWY_ATTR { return LoadFirst(d, from + i, n); },
-        [=](V v, T* to) HWY_ATTR { StoreFirst(v, d, to + i, n); });
+        d, [=](const T* from) HWY_ATTR { return LoadFirst(d, from + i, count); },
+        [=](V v, T* to) HWY_ATTR { StoreFirst(v, d, to + i, count); });
   }
+}
+
+// 0·log 0 = 0, and so is its derivative; a NaN stays one.
+template <class T>
+void Probabilities(const T* p, const T* q, size_t n, T scale, T* terms, T* gradient) {
+  ForEachVector<T>(n, [&](auto d, const auto& load, const auto& store) HWY_ATTR {
+    const auto x = load(p), share = load(q);
+    const auto none = hn::And(hn::Eq(share, hn::Zero(d)), hn::Eq(x, x));
+    if (gradient != nullptr) {
+      const auto factor = hn::Neg(hn::Mul(share, hn::Set(d, scale)));
+      store(hn::IfThenZeroElse(none, hn::Div(factor, x)), gradient);
+    }
+    store(hn::IfThenZeroElse(none, hn::Neg(hn::Mul(share, math::Log(d, x)))), terms);
+  });
 }
 
 // The label's softmax less 1 is -s/(1 + s) where it is the maximum, and at most 1/2 - 1 where it is
 // not: no digits cancel.
 template <class T>
 void FinishLabels(const LossRows<T>& r, size_t n, bool gradient) {
-  ForEachRow<T>(n, [&](auto d, const auto& load, const auto& store) HWY_ATTR {
+  ForEachVector<T>(n, [&](auto d, const auto& load, const auto& store) HWY_ATTR {
     const auto one = hn::Set(d, 1);
     const auto s = hn::Add(load(r.below), hn::Sub(load(r.maxima), one));
     const auto w = load(r.weight), gap = hn::Sub(load(r.picked), load(r.max));
@@ -142,7 +122,7 @@ void FinishLabels(const LossRows<T>& r, size_t n, bool gradient) {
 
 template <class T>
 void FinishTargets(const LossRows<T>& r, size_t n, bool gradient) {
-  ForEachRow<T>(n, [&](auto d, const auto& load, const auto& store) HWY_ATTR {
+  ForEachVector<T>(n, [&](auto d, const auto& load, const auto& store) HWY_ATTR {
     const auto one = hn::Set(d, 1);
     const auto s = hn::Add(load(r.below), hn::Sub(load(r.maxima), one));
     const auto q = load(r.weight);
@@ -152,21 +132,23 @@ void FinishTargets(const LossRows<T>& r, size_t n, bool gradient) {
   });
 }
 
+// Functions that softmax's own table has are compiled once.
 template <class T>
 constexpr CrossEntropyKernels<T> kCrossEntropy{
     kPartials<T>,
     {RowMax<T>,
-     {RowSum<T, LabelFormula<false>>, RowSum<T, LabelFormula<true>>, RowSum<T, TargetsFormula>,
-      RowSum<T, ProbabilitiesFormula>},
-     RowTotal<T, ScaleFormula>,
-     RowApply<T, ScaleFormula>,
+     {RowSum<T, LogSoftmaxFormula>, RowSum<T, LabelFormula>, RowSum<T, TargetsFormula>,
+      RowSum<T, LogSoftmaxBackwardFormula>},
+     RowTotal<T, SoftmaxBackwardFormula>,
+     RowApply<T, SoftmaxFormula>,
      RowApply<T, TargetsFormula>},
     {PanelMax<T>,
-     {PanelSum<T, LabelFormula<false>>, PanelSum<T, LabelFormula<true>>,
-      PanelSum<T, TargetsFormula>, PanelSum<T, ProbabilitiesFormula>},
-     PanelTotal<T, ScaleFormula>,
-     PanelApply<T, ScaleFormula>,
+     {PanelSum<T, LogSoftmaxFormula>, PanelSum<T, LabelFormula>, PanelSum<T, TargetsFormula>,
+      PanelSum<T, LogSoftmaxBackwardFormula>},
+     PanelTotal<T, SoftmaxBackwardFormula>,
+     PanelApply<T, SoftmaxFormula>,
      PanelApply<T, TargetsFormula>},
+    Probabilities<T>,
     FinishLabels<T>,
     FinishTargets<T>};
 

@@ -380,7 +380,7 @@ enum class CrossEntropySum : uint8_t {
   kLabel,             // of logits: s, where Σ exp(x - max) = 1 + s
   kLabelAndGradient,  // the same; stores exp(x - max)
   kTargets,           // the same, then Σ q·(max - x) and Σ q; stores exp(x - max)
-  kProbabilities,     // of probabilities: Σ -q·log x; stores -q·scale/x
+  kTerms,             // of anything: Σ a
 };
 constexpr int kCrossEntropySums = 4;
 
@@ -394,9 +394,9 @@ struct CrossEntropyPhases {
   // `max` is the scale. `stored` may be `a`; kLabel stores nothing.
   void (*sum[kCrossEntropySums])(const T* a, const T* b, size_t n, const T* max, bool first,
                                  T* stored, T* partials);
-  // One sum over all n classes. Overwrites its partials. `unused` may be null, as below.
+  // One sum over all n classes. Overwrites its partials. `unused` may be null.
   void (*total)(size_t n, T* partials, const T* unused, T* totals);
-  // a·k, and a·k - b·scale. `out` may be `a`.
+  // a·k, and a·k - b·scale. `out` may be `a`. What is unused is read where it is not `b`.
   void (*scale)(const T* a, const T* unused_b, size_t n, const T* unused, const T* k, T* out);
   void (*subtract)(const T* a, const T* b, size_t n, const T* scale, const T* k, T* out);
 };
@@ -419,6 +419,9 @@ struct CrossEntropyKernels {
   static constexpr size_t kMaxSums = 4;  // partials is [sum][B] or [sum][B][nr]
   size_t partials;                       // B
   CrossEntropyPhases<T> row, panel;      // the same bits from either
+  // terms[i] = -q[i]·log p[i] and gradient[i] = -q[i]·scale/p[i], i < n, 0 where q[i] is unless
+  // p[i] is NaN. `gradient` may be null, and either may be `p`.
+  void (*probabilities)(const T* p, const T* q, size_t n, T scale, T* terms, T* gradient);
   // Of n rows, for a label each and for any targets. Without `gradient` only the loss.
   void (*finish_labels)(const LossRows<T>& rows, size_t n, bool gradient);
   void (*finish_targets)(const LossRows<T>& rows, size_t n, bool gradient);

@@ -43,7 +43,7 @@ struct Losses {
   // Whether targets have to be made of labels, weights or smoothing.
   bool mixes() const { return dense() && (has_labels || smoothing > 0 || weights.given()); }
   CrossEntropySum sum() const {
-    if (from_probs) return CrossEntropySum::kProbabilities;
+    if (from_probs) return CrossEntropySum::kTerms;
     if (dense()) return CrossEntropySum::kTargets;
     return has_gradient ? CrossEntropySum::kLabelAndGradient : CrossEntropySum::kLabel;
   }
@@ -63,6 +63,7 @@ class LossBlock {
     const Sizes sizes(losses, plan);
     a_ = scratch.Take<T>(sizes.a);
     targets_ = scratch.Take<T>(sizes.targets);
+    terms_ = scratch.Take<T>(sizes.terms);
     weights_ = scratch.Take<T>(sizes.weights);
     partials_ = scratch.Take<T>(sizes.partials);
     for (T** lanes : {&max_, &below_, &maxima_, &loss_, &factor_, &picked_, &weight_, &at_label_}) {
@@ -74,9 +75,9 @@ class LossBlock {
   static size_t ScratchBytes(const Losses<T>& losses, const Plan& plan) {
     const Sizes sizes(losses, plan);
     return Panels<T>::ScratchBytes(plan) + Scratch::Bytes<T>(sizes.a) +
-           Scratch::Bytes<T>(sizes.targets) + Scratch::Bytes<T>(sizes.weights) +
-           Scratch::Bytes<T>(sizes.partials) + 8 * Scratch::Bytes<T>(plan.block()) +
-           Scratch::Bytes<int64_t>(plan.block());
+           Scratch::Bytes<T>(sizes.targets) + Scratch::Bytes<T>(sizes.terms) +
+           Scratch::Bytes<T>(sizes.weights) + Scratch::Bytes<T>(sizes.partials) +
+           8 * Scratch::Bytes<T>(plan.block()) + Scratch::Bytes<int64_t>(plan.block());
   }
 
   // Rows [begin, end), at most plan.block() of them; their losses, in scratch.
@@ -106,18 +107,16 @@ class LossBlock {
 
  private:
   struct Sizes {
-    int64_t a, targets, weights, partials;
-    Sizes(const Losses<T>& l, const Plan& plan)
-        : a(0),
-          targets(0),
-          weights(l.mixes() ? plan.chunk : 0),
-          partials(plan.panels * PartialsSize(l, plan)) {
+    int64_t a = 0, targets = 0, terms = 0, weights = 0, partials;
+    Sizes(const Losses<T>& l, const Plan& plan) : partials(plan.panels * PartialsSize(l, plan)) {
+      const int64_t packed = plan.block() * plan.chunk;
       // `a` is read in place where nothing is stored of it but in the gradient's own memory.
       const bool stores =
-          l.has_gradient ? !InPlace(l, plan, kOut) : l.sum() != CrossEntropySum::kLabel;
-      const int64_t packed = plan.block() * plan.chunk;
+          l.has_gradient ? !InPlace(l, plan, kOut) : l.sum() == CrossEntropySum::kTargets;
       if (stores || !InPlace(l, plan, kA)) a = packed;
       if (l.mixes() || (!l.has_labels && !InPlace(l, plan, kB))) targets = packed;
+      if (l.from_probs && l.dense()) terms = packed;
+      if (l.mixes()) weights = plan.chunk;
     }
   };
   static int64_t PartialsSize(const Losses<T>& losses, const Plan& plan) {
@@ -235,11 +234,12 @@ class LossBlock {
     const T* targets = l_.dense() ? LoadTargets(i, n) : targets_;
     T* out = Target(i);
     ForEachPanel([&](int64_t panel, int64_t at, int64_t row) {
-      phases_.sum[static_cast<int>(l_.sum())](a + at, targets + at, n, max_ + row, i == 0, out + at,
-                                              Partials(panel));
+      SumOf(l_.sum())(a + at, targets + at, n, max_ + row, i == 0, out + at, Partials(panel));
     });
     if (!Whole() && KeepsExponentials()) Store(i, n);
   }
+
+  auto SumOf(CrossEntropySum sum) const { return phases_.sum[static_cast<int>(sum)]; }
 
   // totals[row] = one of the sums.
   void TotalOf(int sum, T* totals) {
@@ -282,14 +282,15 @@ class LossBlock {
 
   // From probabilities, in one pass.
   void Probabilities() {
-    std::fill_n(weight_, plan_.block(), l_.scale);
     ForEachChunk([&](int64_t i, int64_t n) {
       const T* a = LoadA(i, n);
       const T* targets = LoadTargets(i, n);
-      T* out = Target(i);
+      T* const out = l_.has_gradient ? Target(i) : nullptr;
       ForEachPanel([&](int64_t panel, int64_t at, int64_t row) {
-        phases_.sum[static_cast<int>(l_.sum())](a + at, targets + at, n, weight_ + row, i == 0,
-                                                out + at, Partials(panel));
+        T* const terms = terms_ + at;
+        l_.kernels.probabilities(a + at, targets + at, n * plan_.nr, l_.scale, terms,
+                                 out == nullptr ? out : out + at);
+        SumOf(CrossEntropySum::kTerms)(terms, terms, n, max_ + row, i == 0, terms, Partials(panel));
       });
       if (!l_.has_gradient) return;
       ForgetIgnoredRows(n, out);
@@ -327,8 +328,8 @@ class LossBlock {
     }
     const T* a = LoadA(i, n);
     ForEachPanel([&](int64_t panel, int64_t at, int64_t row) {
-      phases_.sum[static_cast<int>(CrossEntropySum::kLabelAndGradient)](
-          a + at, nullptr, n, max_ + row, true, a_ + at, Partials(panel));
+      SumOf(CrossEntropySum::kLabelAndGradient)(a + at, nullptr, n, max_ + row, true, a_ + at,
+                                                Partials(panel));
     });
     return a_;
   }
@@ -413,9 +414,9 @@ class LossBlock {
   bool in_place_[kMaxArrays] = {}, loaded_[kMaxArrays], weights_read_ = false;
   int64_t rows_ = 0, ignored_ = 0;
   // Scratch.
-  T *a_, *targets_;  // [panel][chunk][nr]
-  T* weights_;       // [chunk]
-  T* partials_;      // [panel][sum][B][nr]
+  T *a_, *targets_, *terms_;  // [panel][chunk][nr]
+  T* weights_;                // [chunk]
+  T* partials_;               // [panel][sum][B][nr]
   // One element per row (LossRows). Of `weight_` gradients with targets make the scale.
   T *max_, *below_, *maxima_, *loss_, *factor_, *picked_, *weight_, *at_label_;
   int64_t* labels_;
