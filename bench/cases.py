@@ -379,7 +379,7 @@ def cross_entropy(name: str, why: str, *shape: int, axis: int = -1, gradient: bo
 
     def make(rng: np.random.Generator) -> Data:
         x = rng.standard_normal(shape, np.float32)
-        return {"x": x, "labels": rng.integers(classes, size=np.delete(shape, axis))}
+        return {"x": x, "t": rng.integers(classes, size=np.delete(shape, axis))}
 
     def tolerance(data: Data) -> tuple[float, float]:
         bound = (classes + 2 * 22 + 1) * EPS["float32"]
@@ -401,6 +401,7 @@ CROSS_ENTROPY = [
         ("65536x10", "short rows", (65536, 10), -1),
         ("8x1000x32² axis 1", "segmentation, NCHW", (8, 1000, 32, 32), 1),
         ("256x50257", "GPT-2's vocabulary: from memory", (256, 50257), -1),
+        ("tiny 4x10", "what a call costs", (4, 10), -1),
     )
 ]
 

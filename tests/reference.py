@@ -316,3 +316,47 @@ def softmax_jacobian(y, axis=-1):
     """y_i·(δ_ij − y_j)."""
     y = one_axis(np.asarray(y, np.float64), axis)
     return y[..., :, None] * (np.eye(y.shape[-1]) - y[..., None, :])
+
+
+def cross_entropy(
+    x,
+    target,
+    axis=-1,
+    weight=None,
+    ignore_index=None,
+    label_smoothing=0.0,
+    reduction="mean",
+    from_probs=False,
+):
+    """Loss and gradient for w·((1 − e)·t + e/C); the gradient's classes are one axis, the last."""
+    x, target = one_axis(np.asarray(x, np.float64), axis), np.asarray(target)
+    classes = x.shape[-1]
+    w = np.ones(classes) if weight is None else np.asarray(weight, np.float64)
+    kept = np.ones(x.shape[:-1], bool)
+    if target.dtype.kind in "iu":
+        if ignore_index is not None:
+            kept = target != ignore_index
+        target = np.where(kept, target, 0).astype(np.int64)
+        divisor = w[target][kept].sum()
+        target = (target[..., None] == np.arange(classes)).astype(np.float64)
+    else:
+        target = one_axis(target.astype(np.float64), axis)
+        divisor = kept.size
+    q = w * ((1 - label_smoothing) * target + label_smoothing / classes)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if from_probs:
+            nothing = (q == 0) & ~np.isnan(x)
+            loss = np.where(nothing, 0, -q * np.log(x)).sum(-1)
+            dx = np.where(nothing, 0, -q / x)
+        else:
+            below = x.max(-1, keepdims=True) - x
+            total = q.sum(-1, keepdims=True)
+            loss = np.where(q == 0, 0, q * below).sum(-1) + (total * _log_sum(-below, -1))[..., 0]
+            dx = total * softmax(x) - q
+    loss, dx = np.where(kept, loss, 0), np.where(kept[..., None], dx, 0)
+    if reduction == "none":
+        return loss, dx
+    if reduction == "sum":
+        return loss.sum(), dx
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return loss.sum() / divisor, np.where(kept[..., None], dx / divisor, 0)

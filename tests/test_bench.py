@@ -28,7 +28,7 @@ def bench_module(monkeypatch):
     return importlib.import_module
 
 
-@pytest.mark.parametrize("op", ["conv", "pool", "softmax", "distance"])
+@pytest.mark.parametrize("op", ["conv", "pool", "softmax", "cross_entropy", "distance"])
 def test_race_of_the_smallest_case(op, tmp_path):
     pytest.importorskip("scipy")
     record = tmp_path / "record.json"

@@ -94,6 +94,13 @@ x = every_second((2**13, 2**4, 2**12), np.float32)
 y = measured(lambda: lw.logsumexp(x, axis=(0, 2)))
 assert abs(y - np.log(2.0**25)).max() < 1e-5
 """,
+    "cross_entropy of float16 with a weight for each class": """
+x = every_second((2**17, 2**13), np.float16)
+labels = np.zeros(2**17, np.int8)
+w = np.ones(2**13)
+y = measured(lambda: lw.cross_entropy(x, labels, weight=w, label_smoothing=0.5, reduction="none"))
+assert abs(y.astype(np.float32) - np.log(2.0**13)).max() < 0.01
+""",
     "pairwise_distances of float16": """
 x = every_second((2**21, 2**9), np.float16)
 x[77, 3] = 4

@@ -151,6 +151,19 @@ def reduce_log_sum_exp(attributes, x, axes=()):
     return [lw.logsumexp(x, axis, keepdims=keepdims)]
 
 
+def softmax_cross_entropy(attributes, x, target, weight=None, outputs=1):
+    """The classes are axis 1; the second output is log_softmax."""
+    loss = lw.cross_entropy(
+        x,
+        target,
+        axis=1,
+        weight=weight,
+        ignore_index=attributes.pop("ignore_index", None),
+        reduction=attributes.pop("reduction", b"mean").decode(),
+    )
+    return [loss, lw.log_softmax(x, 1)][:outputs]
+
+
 OPERATORS = {
     "Conv": conv,
     "ConvTranspose": conv_transpose,
@@ -161,13 +174,15 @@ OPERATORS = {
     "Softmax": lambda attributes, x: [lw.softmax(x, attributes.pop("axis", -1))],
     "LogSoftmax": lambda attributes, x: [lw.log_softmax(x, attributes.pop("axis", -1))],
     "ReduceLogSumExp": reduce_log_sum_exp,
+    "SoftmaxCrossEntropyLoss": softmax_cross_entropy,
 }
 
 
 def compute(case, inputs, outputs):
     (node,) = case.model.graph.node
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    options = {"outputs": len(outputs)} if node.op_type == "MaxPool" else {}
+    several = node.op_type in ("MaxPool", "SoftmaxCrossEntropyLoss")
+    options = {"outputs": len(outputs)} if several else {}
     results = OPERATORS[node.op_type](attributes, *inputs, **options)
     assert not attributes, f"{case.name}: {attributes} had no effect"
     return results

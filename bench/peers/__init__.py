@@ -45,7 +45,9 @@ CONTESTANTS = {
         *("scipy", "sklearn", "faiss", "numpy"),
     ),
 }
-CONTESTANTS["cross_entropy"] = ("lanewise", "lanewise-nopool", "torch", "numpy")
+CONTESTANTS["cross_entropy"] = (
+    *("lanewise", "lanewise-nopool", "torch", "onnxruntime", "scipy", "numpy"),
+)
 # Those who may take a second for a call are spared the long lists.
 for op in ("conv", "pool", "softmax"):
     CONTESTANTS[f"{op}-breadth"] = tuple(n for n in CONTESTANTS[op] if n not in ("scipy", "numpy"))

@@ -76,7 +76,7 @@ def cross_entropy(case: Case, data: Data, variant: str) -> Prepared:
     result = (lambda y: y[1]) if case.options["return_grad"] else np.asarray
     if variant == "nopool":
         lw.set_pool_limit(0)
-    return lambda: lw.cross_entropy(data["x"], data["labels"], **case.options), result
+    return lambda: lw.cross_entropy(data["x"], data["t"], **case.options), result
 
 
 def distance(case: Case, data: Data, variant: str) -> Prepared:

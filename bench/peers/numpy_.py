@@ -73,7 +73,7 @@ def softmax(case: Case, data: Data, variant: str) -> Prepared:
 
 
 def cross_entropy(case: Case, data: Data, variant: str) -> Prepared:
-    axis, labels = case.options["axis"], np.expand_dims(data["labels"], case.options["axis"])
+    axis, labels = case.options["axis"], np.expand_dims(data["t"], case.options["axis"])
 
     def loss() -> np.ndarray:
         shifted = data["x"] - data["x"].max(axis, keepdims=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from cases import Case, Data, pair
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from . import Prepared
 from .lanewise_ import nhwc, planes
@@ -19,9 +19,16 @@ def _session(
 ) -> onnxruntime.InferenceSession:
     """A net of one node, y = op(x, *constants), every optimisation on."""
     node = helper.make_node(op, ["x", *constants], ["y"], **attributes)
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy")
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, None)
     tensors = [numpy_helper.from_array(array, name) for name, array in constants.items()]
-    graph = helper.make_graph([node], op, [x], [y], tensors)
+    return _session_of(node, [x], tensors)
+
+
+def _session_of(
+    node: NodeProto, inputs: list[ValueInfoProto], tensors: list[TensorProto]
+) -> onnxruntime.InferenceSession:
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([node], node.op_type, inputs, [y], tensors)
     opset = [helper.make_opsetid("", 17)]
     model = helper.make_model(graph, opset_imports=opset, ir_version=8)
     options = onnxruntime.SessionOptions()
@@ -53,6 +60,16 @@ def softmax(case: Case, data: Data, variant: str) -> Prepared | None:
     if "dy" in data:
         return None
     session = _session("Softmax", {}, **case.options)
+    return lambda: session.run(None, data)[0], np.asarray
+
+
+def cross_entropy(case: Case, data: Data, variant: str) -> Prepared | None:
+    if case.options["return_grad"]:
+        return None
+    node = helper.make_node("SoftmaxCrossEntropyLoss", ["x", "t"], ["y"])
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, None)
+    t = helper.make_tensor_value_info("t", TensorProto.INT64, None)
+    session = _session_of(node, [x, t], [])
     return lambda: session.run(None, data)[0], np.asarray
 
 

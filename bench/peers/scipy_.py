@@ -56,6 +56,18 @@ def softmax(case: Case, data: Data, variant: str) -> Prepared | None:
     return lambda: special.softmax(data["x"], **case.options), np.asarray
 
 
+def cross_entropy(case: Case, data: Data, variant: str) -> Prepared | None:
+    if case.options["return_grad"]:
+        return None
+    x, axis = data["x"], case.options["axis"]
+    labels = np.expand_dims(data["t"], axis)
+
+    def call() -> np.floating:
+        return -np.take_along_axis(special.log_softmax(x, axis), labels, axis).mean()
+
+    return call, np.asarray
+
+
 def distance(case: Case, data: Data, variant: str) -> Prepared:
     metric = {"euclidean": "euclidean", "manhattan": "cityblock"}[case.options["metric"]]
     return lambda: cdist(data["x"], data["y"], metric), np.asarray

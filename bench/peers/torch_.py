@@ -60,7 +60,7 @@ def softmax(case: Case, data: Data, variant: str) -> Prepared:
 
 
 def cross_entropy(case: Case, data: Data, variant: str) -> Prepared:
-    x, labels = torch.from_numpy(data["x"]), torch.from_numpy(data["labels"])
+    x, labels = torch.from_numpy(data["x"]), torch.from_numpy(data["t"])
     axes = list(range(x.ndim))
     axes.insert(1, axes.pop(case.options["axis"]))
     x = x.permute(axes)

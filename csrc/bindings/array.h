@@ -108,6 +108,7 @@ void BindArray(py::module_& m);
 void BindConv(py::module_& m);
 void BindPool(py::module_& m);
 void BindSoftmax(py::module_& m);
+void BindCrossEntropy(py::module_& m);
 void BindDistance(py::module_& m);
 
 }  // namespace lanewise::bindings

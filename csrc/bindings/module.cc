@@ -19,5 +19,6 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   b::BindConv(m);
   b::BindPool(m);
   b::BindSoftmax(m);
+  b::BindCrossEntropy(m);
   b::BindDistance(m);
 }

@@ -403,6 +403,63 @@ struct PoolBackwardKernels {
 template <class T>
 const PoolBackwardKernels<T>& PoolBackwardKernelsFor(SimdTarget target);
 
+// ---------------------------------------------------------------------------------- cross_entropy
+
+// What is summed over the classes of a row, and stored of them.
+enum class CrossEntropySum : uint8_t {
+  kLabel,             // of logits: s, where Σ exp(x - max) = 1 + s
+  kLabelAndGradient,  // the same; stores exp(x - max)
+  kTargets,           // the same, then Σ q·(max - x) and Σ q; stores exp(x - max)
+  kTerms,             // of anything: Σ a
+};
+constexpr int kCrossEntropySums = 4;
+
+// In phases, as a SoftmaxPhases is, with the same `first`, n, panels and alignment. `a` is x and
+// `b` the targets q.
+template <class T>
+struct CrossEntropyPhases {
+  void (*max)(const T* a, size_t n, bool first, T* max);
+  // Of the sums in partials[sum][i mod B], s takes two: Σ exp(x - max) of what is below the
+  // maximum, and how often that occurs, which is 1 more than there is to add. For kProbabilities
+  // `max` is the scale. `stored` may be `a`; kLabel stores nothing.
+  void (*sum[kCrossEntropySums])(const T* a, const T* b, size_t n, const T* max, bool first,
+                                 T* stored, T* partials);
+  // One sum over all n classes. Overwrites its partials. `unused` may be null.
+  void (*total)(size_t n, T* partials, const T* unused, T* totals);
+  // a·k, and a·k - b·scale. `out` may be `a`. What is unused is read where it is not `b`.
+  void (*scale)(const T* a, const T* unused_b, size_t n, const T* unused, const T* k, T* out);
+  void (*subtract)(const T* a, const T* b, size_t n, const T* scale, const T* k, T* out);
+};
+
+// What is known of some rows, and what becomes of it; one element per row in each array. With
+// s = below + maxima - 1:
+template <class T>
+struct LossRows {
+  const T *below, *maxima;  // the two sums that s is
+  const T *max, *picked;    // the largest logit and the label's
+  const T* weight;          // w, or Σ q
+  T scale;
+  T* loss;      // w·(max - picked + log(1 + s)), or Σ q·(max - x), of which it becomes the loss
+  T* factor;    // w·scale/(1 + s): the gradient is so much of exp(x - max), less q·scale,
+  T* at_label;  // and for a label alone w·scale·(softmax - 1), with all its digits
+};
+
+template <class T>
+struct CrossEntropyKernels {
+  static constexpr size_t kMaxSums = 4;  // partials is [sum][B] or [sum][B][nr]
+  size_t partials;                       // B
+  CrossEntropyPhases<T> row, panel;      // the same bits from either
+  // terms[i] = -q[i]·log p[i] and gradient[i] = -q[i]·scale/p[i], i < n, 0 where q[i] is unless
+  // p[i] is NaN. `gradient` may be null, and either may be `p`.
+  void (*probabilities)(const T* p, const T* q, size_t n, T scale, T* terms, T* gradient);
+  // Of n rows, for a label each and for any targets. Without `gradient` only the loss.
+  void (*finish_labels)(const LossRows<T>& rows, size_t n, bool gradient);
+  void (*finish_targets)(const LossRows<T>& rows, size_t n, bool gradient);
+};
+
+template <class T>
+const CrossEntropyKernels<T>& CrossEntropyKernelsFor(SimdTarget target);
+
 // ---------------------------------------------------------------------------------------- roofline
 
 struct RooflineKernels {

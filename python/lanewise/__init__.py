@@ -12,6 +12,7 @@ from ._runtime import (
     show_config,
 )
 from .conv import conv1d, conv2d, conv2d_algorithm, conv_transpose2d, set_conv_algorithm
+from .cross_entropy import cross_entropy
 from .distance import paired_distances, pairwise_distances
 from .packed_filter import PackedFilter, pack_filter
 from .pool import (
@@ -45,6 +46,7 @@ __all__ = [
     "conv2d",
     "conv2d_algorithm",
     "conv_transpose2d",
+    "cross_entropy",
     "get_num_threads",
     "global_avg_pool2d",
     "global_max_pool2d",

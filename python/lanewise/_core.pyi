@@ -222,6 +222,20 @@ def log_softmax_backward(dy: ArrayLike, y: ArrayLike, axis: _Axis, out: _Out) ->
 def logsumexp(x: ArrayLike, axis: _Axis, keepdims: bool, out: _Out) -> _Array: ...
 def softmax_jacobian(y: ArrayLike, axis: _Axis, out: _Out) -> _Array: ...
 
+# cross_entropy
+
+def cross_entropy(
+    logits: ArrayLike,
+    target: _Array,
+    axis: _Axis,
+    weight: ArrayLike | None,
+    ignore_index: int | None,
+    label_smoothing: float,
+    reduction: str,
+    from_probs: bool,
+    return_grad: bool,
+) -> _Array | tuple[_Array, _Array]: ...
+
 # distance
 
 def pairwise_distances(

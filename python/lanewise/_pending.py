@@ -8,7 +8,6 @@ from typing import Any, NoReturn
 NAMES = frozenset(
     """
     conv1d_backward conv2d_backward conv_transpose2d_backward
-    cross_entropy
     nearest_neighbors pairwise_argmin pairwise_distances_backward radius_neighbors
     """.split()  # noqa: SIM905
 )

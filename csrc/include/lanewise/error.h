@@ -4,6 +4,7 @@
 /// | exception | when | in Python |
 /// |---|---|---|
 /// | `std::invalid_argument` | a shape or an option that the op cannot take | `ValueError` |
+/// | `std::out_of_range` | a label that is no class | `IndexError` |
 /// | lanewise::DTypeError | an element type that the op does not take | `TypeError` |
 /// | `std::bad_alloc` | no memory for scratch or packed operands | `MemoryError` |
 ///

@@ -1,0 +1,159 @@
+// Cross-entropy from logits in the phases of the softmax family (softmax-inl.h), with what a row's
+// loss and its gradient need in one pass of exponentials; and from probabilities. The formulas are
+// written as they are there. Included once per SIMD target.
+#if defined(LANEWISE_KERNELS_CROSS_ENTROPY_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LANEWISE_KERNELS_CROSS_ENTROPY_INL_H_
+#undef LANEWISE_KERNELS_CROSS_ENTROPY_INL_H_
+#else
+#define LANEWISE_KERNELS_CROSS_ENTROPY_INL_H_
+#endif
+
+#include <algorithm>
+#include <limits>
+
+#include "hwy/highway.h"
+#include "kernels/kernels.h"
+#include "kernels/math-inl.h"
+#include "kernels/softmax-inl.h"
+#include "kernels/vector-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace lanewise {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+namespace math {
+
+// log(x) for every x: -inf for 0, NaN below and for NaN.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V Log(D d, V x) {
+  using T = hn::TFromD<D>;
+  const V zero = hn::Zero(d), infinity = hn::Set(d, std::numeric_limits<T>::infinity());
+  const auto ordinary = hn::And(hn::Gt(x, zero), hn::Lt(x, infinity));
+  const V negative = hn::Set(d, std::numeric_limits<T>::quiet_NaN());
+  const V end = hn::IfThenElse(hn::Eq(x, zero), hn::Neg(infinity),
+                               hn::IfThenElse(hn::Lt(x, zero), negative, x));
+  return hn::IfThenElse(ordinary, hn::Log(d, x), end);
+}
+
+}  // namespace math
+
+// LogSoftmaxFormula's sums, and e = exp(x - max), of which these are made, stored.
+struct LabelFormula {
+  static constexpr bool kReadsB = false, kUsesMax = true, kStores = true;
+  static constexpr size_t kSums = 2;
+  static constexpr double kFill = -std::numeric_limits<double>::infinity();
+
+  template <class D, class V>
+  static HWY_INLINE V Add(D d, V x, V b, V max, V* sums) {
+    LogSoftmaxFormula::Add(d, x, b, max, sums);
+    return math::Exp(d, hn::Sub(x, max));
+  }
+};
+
+// The same, and Σ q·(max - x), Σ q for targets q; a q of 0 takes no part, whatever x is. The result
+// is the gradient, e·k - q·scale: Apply gets k for the total, and scale for the maximum.
+struct TargetsFormula {
+  static constexpr bool kReadsB = true, kUsesMax = true, kStores = true;
+  static constexpr size_t kSums = 4;
+  static constexpr double kFill = -std::numeric_limits<double>::infinity();
+
+  template <class D, class V>
+  static HWY_INLINE V Add(D d, V x, V q, V max, V* sums) {
+    const auto none = hn::Eq(q, hn::Zero(d));
+    sums[2] = hn::NegMulAdd(q, hn::IfThenZeroElse(none, hn::Sub(x, max)), sums[2]);
+    sums[3] = hn::Add(sums[3], q);
+    return LabelFormula::Add(d, x, q, max, sums);
+  }
+  template <class D, class V>
+  static HWY_INLINE V Apply(D, V e, V q, V scale, V k) {
+    return hn::MulSub(e, k, hn::Mul(q, scale));
+  }
+};
+
+// f(d, load, store) for one vector after another of arrays of n elements, which load and store take
+// by their beginning. A tail goes through the same instructions.
+template <class T, class F>
+HWY_INLINE void ForEachVector(size_t n, const F& f) {
+  const SoftmaxTag<T> d;
+  using V = hn::Vec<decltype(d)>;
+  const size_t lanes = hn::Lanes(d);
+  for (size_t i = 0; i < n; i += lanes) {
+    const size_t count = std::min(lanes, n - i);
+    f(
+        d, [=](const T* from) HWY_ATTR { return LoadFirst(d, from + i, count); },
+        [=](V v, T* to) HWY_ATTR { StoreFirst(v, d, to + i, count); });
+  }
+}
+
+// 0·log 0 = 0, and so is its derivative; a NaN stays one.
+template <class T>
+void Probabilities(const T* p, const T* q, size_t n, T scale, T* terms, T* gradient) {
+  ForEachVector<T>(n, [&](auto d, const auto& load, const auto& store) HWY_ATTR {
+    const auto x = load(p), share = load(q);
+    const auto none = hn::And(hn::Eq(share, hn::Zero(d)), hn::Eq(x, x));
+    if (gradient != nullptr) {
+      const auto factor = hn::Neg(hn::Mul(share, hn::Set(d, scale)));
+      store(hn::IfThenZeroElse(none, hn::Div(factor, x)), gradient);
+    }
+    store(hn::IfThenZeroElse(none, hn::Neg(hn::Mul(share, math::Log(d, x)))), terms);
+  });
+}
+
+// The label's softmax less 1 is -s/(1 + s) where it is the maximum, and at most 1/2 - 1 where it is
+// not: no digits cancel.
+template <class T>
+void FinishLabels(const LossRows<T>& r, size_t n, bool gradient) {
+  ForEachVector<T>(n, [&](auto d, const auto& load, const auto& store) HWY_ATTR {
+    const auto one = hn::Set(d, 1);
+    const auto s = hn::Add(load(r.below), hn::Sub(load(r.maxima), one));
+    const auto w = load(r.weight), gap = hn::Sub(load(r.picked), load(r.max));
+    const auto cost = hn::Sub(math::Log1p(d, s), hn::IfThenZeroElse(hn::Eq(w, hn::Zero(d)), gap));
+    store(hn::Mul(w, cost), r.loss);
+    if (!gradient) return;
+    const auto reciprocal = hn::Div(one, hn::Add(one, s));
+    const auto factor = hn::Mul(w, hn::Set(d, r.scale));
+    const auto top = hn::Neg(hn::Mul(s, reciprocal));
+    const auto other = hn::Sub(hn::Mul(math::Exp(d, gap), reciprocal), one);
+    store(hn::Mul(factor, reciprocal), r.factor);
+    store(hn::Mul(factor, hn::IfThenElse(hn::Eq(gap, hn::Zero(d)), top, other)), r.at_label);
+  });
+}
+
+template <class T>
+void FinishTargets(const LossRows<T>& r, size_t n, bool gradient) {
+  ForEachVector<T>(n, [&](auto d, const auto& load, const auto& store) HWY_ATTR {
+    const auto one = hn::Set(d, 1);
+    const auto s = hn::Add(load(r.below), hn::Sub(load(r.maxima), one));
+    const auto q = load(r.weight);
+    store(hn::MulAdd(q, math::Log1p(d, s), load(r.loss)), r.loss);
+    if (!gradient) return;
+    store(hn::Div(hn::Mul(q, hn::Set(d, r.scale)), hn::Add(one, s)), r.factor);
+  });
+}
+
+// Functions that softmax's own table has are compiled once.
+template <class T>
+constexpr CrossEntropyKernels<T> kCrossEntropy{
+    kPartials<T>,
+    {RowMax<T>,
+     {RowSum<T, LogSoftmaxFormula>, RowSum<T, LabelFormula>, RowSum<T, TargetsFormula>,
+      RowSum<T, LogSoftmaxBackwardFormula>},
+     RowTotal<T, SoftmaxBackwardFormula>,
+     RowApply<T, SoftmaxFormula>,
+     RowApply<T, TargetsFormula>},
+    {PanelMax<T>,
+     {PanelSum<T, LogSoftmaxFormula>, PanelSum<T, LabelFormula>, PanelSum<T, TargetsFormula>,
+      PanelSum<T, LogSoftmaxBackwardFormula>},
+     PanelTotal<T, SoftmaxBackwardFormula>,
+     PanelApply<T, SoftmaxFormula>,
+     PanelApply<T, TargetsFormula>},
+    Probabilities<T>,
+    FinishLabels<T>,
+    FinishTargets<T>};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace lanewise
+HWY_AFTER_NAMESPACE();
+
+#endif  // LANEWISE_KERNELS_CROSS_ENTROPY_INL_H_
