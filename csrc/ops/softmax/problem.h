@@ -52,8 +52,18 @@ struct Problem {
   bool has_[kMaxArrays];
 };
 
+// By which code a problem is computed.
+enum class Path : uint8_t {
+  kBlocks,     // anything
+  kShortRows,  // rows that the kernels read and write in place
+  kRowGroups,
+};
+
 // How a problem is cut. Nothing here changes the order of a sum.
 struct Plan {
+  Path path;
+  bool stream;     // whether results go past the caches
+  int64_t group;   // rows that go through each phase together
   int64_t nr;      // positions side by side in a panel; 1: rows
   int64_t panels;  // of a block
   int64_t chunk;   // elements along the axes in scratch at a time: n, or a multiple of B
