@@ -395,6 +395,59 @@ void PanelApply(const T* a, const T* b, size_t n, const T* max, const T* totals,
   }
 }
 
+// ----------------------------------------------------------------------------------------- columns
+
+// Row by row, as far as a row goes: a panel's own 64 bytes of each would keep no prefetcher busy.
+template <class T>
+void PackColumns(const T* from, ptrdiff_t step, const SoftmaxColumns& columns, T* panels, T* max) {
+  constexpr size_t kNR = kPanelNR<T>;
+  constexpr ptrdiff_t kAhead = 8;  // rows
+  const SoftmaxTag<T> d;
+  const size_t lanes = hn::Lanes(d), width = columns.width;
+  const size_t padded = (width + kNR - 1) / kNR * kNR;
+  if (max != nullptr) {
+    const auto lowest = hn::Set(d, -std::numeric_limits<T>::infinity());
+    for (size_t k = 0; k < padded; k += lanes) hn::Store(lowest, d, max + k);
+  }
+  for (size_t i = 0; i < columns.n; ++i, from += step) {
+    const auto take = [&](size_t k, hn::Vec<decltype(d)> v) HWY_ATTR {
+      hn::Store(v, d, panels + k / kNR * columns.size + i * kNR + k % kNR);
+      if (max != nullptr) hn::Store(hn::Max(v, hn::Load(d, max + k)), d, max + k);
+    };
+    size_t k = 0;
+    for (; k + lanes <= width; k += lanes) {
+      hwy::Prefetch(from + kAhead * step + k);
+      take(k, hn::LoadU(d, from + k));
+    }
+    if (k < width) take(k, LoadFirst(d, from + k, width - k)), k += lanes;
+    if (k < padded) take(k, hn::Zero(d));
+  }
+}
+
+template <class T, class F>
+void ApplyColumns(const T* a, const T* b, const SoftmaxColumns& columns, const T* max,
+                  const T* totals, T* out, ptrdiff_t step, bool past_caches) {
+  constexpr size_t kNR = kPanelNR<T>;
+  const SoftmaxTag<T> d;
+  using V = hn::Vec<decltype(d)>;
+  const size_t lanes = hn::Lanes(d), size = lanes * sizeof(T), width = columns.width;
+  const bool aligned =
+      reinterpret_cast<uintptr_t>(out) % size == 0 && static_cast<size_t>(step) % lanes == 0;
+  const auto apply = [&](size_t i, size_t k) HWY_ATTR {
+    const size_t at = k / kNR * columns.size + i * kNR + k % kNR;
+    return F::Apply(d, hn::Load(d, a + at), F::kReadsB ? hn::Load(d, b + at) : hn::Zero(d),
+                    F::kUsesMax ? hn::Load(d, max + k) : hn::Zero(d), hn::Load(d, totals + k));
+  };
+  for (size_t i = 0; i < columns.n; ++i, out += step) {
+    size_t k = 0;
+    if (past_caches && aligned) {
+      for (; k + lanes <= width; k += lanes) hn::Stream(V(apply(i, k)), d, out + k);
+    }
+    for (; k + lanes <= width; k += lanes) hn::StoreU(V(apply(i, k)), d, out + k);
+    if (k < width) StoreFirst(V(apply(i, k)), d, out + k, width - k);
+  }
+}
+
 // -------------------------------------------------------------------------------------- short rows
 
 // A panel of `count` rows, with zeros in the lanes of those that are missing.
@@ -547,6 +600,9 @@ constexpr SoftmaxKernels<T> kSoftmax{
     {ShortRows<T, SoftmaxFormula, false>, ShortRows<T, LogSoftmaxFormula, false>,
      ShortRows<T, SoftmaxBackwardFormula, false>, ShortRows<T, LogSoftmaxBackwardFormula, false>,
      ShortRows<T, LogSumExpFormula, true>},
+    PackColumns<T>,
+    {ApplyColumns<T, SoftmaxFormula>, ApplyColumns<T, LogSoftmaxFormula>,
+     ApplyColumns<T, SoftmaxBackwardFormula>, ApplyColumns<T, LogSoftmaxBackwardFormula>, nullptr},
     {RowStream<T, SoftmaxFormula>, RowStream<T, LogSoftmaxFormula>,
      RowStream<T, SoftmaxBackwardFormula>, RowStream<T, LogSoftmaxBackwardFormula>, nullptr},
     Flush,

@@ -25,15 +25,27 @@ bool Across(const Problem<T>& p) {
   return inner && !along;
 }
 
-// Whether rows are in memory as the kernels read and write them.
+// Whether every array that the kernels would read or write in place fits `wanted`.
+template <class T, class F>
+bool InPlace(const Problem<T>& p, const F& wanted) {
+  bool all = !p.has(kMask) && p.out.native();
+  for (int array = kOut; array < kMask; ++array) {
+    if (p.has(array)) all = all && p.sources[array].native() && wanted(array);
+  }
+  return all;
+}
+
 template <class T>
 bool AreRows(const Problem<T>& p) {
-  bool rows = !p.has(kMask) && p.out.native();
-  for (int array = p.reduces() ? kA : kOut; array < kMask; ++array) {
-    if (!p.has(array)) continue;
-    rows = rows && p.strides[array].contiguous() && p.sources[array].native();
-  }
-  return rows;
+  return InPlace(p, [&](int array) {
+    return (array == kOut && p.reduces()) || p.strides[array].contiguous();
+  });
+}
+
+template <class T>
+bool AreColumns(const Problem<T>& p) {
+  return InPlace(
+      p, [&](int array) { return p.strides[array].inner == 1 && p.strides[array].along.single(); });
 }
 
 // Results of this size are gone from the caches, or from our share of them, before they are read
@@ -95,16 +107,23 @@ Plan PlanFor(const Problem<T>& p) {
 
   // Tasks of 16 Ki elements (5-15 µs) level the threads at no cost.
   const int64_t at_most = std::max<int64_t>(nr * panels, (int64_t{1} << 14) / n);
-  Plan plan{Path::kBlocks, false, 1, nr, panels, chunk, {}, total_ns};
-  int64_t unit = nr * panels;
-  if (AreRows(p) && chunk == n && (nr == 1 || n <= ShortRow(p.op))) {
+  Plan plan{Path::kBlocks, false, 1, nr, panels, chunk, Split(count, nr * panels, at_most),
+            total_ns};
+  if (chunk == n && AreRows(p) && (nr == 1 || n <= ShortRow(p.op))) {
     plan.path = nr > 1 ? Path::kShortRows : Path::kRowGroups;
     plan.stream = nr == 1 && Streams(p);
     // Rows and results that L1 holds.
     plan.group = std::clamp<int64_t>(int64_t(Caches().l1) / (n * size * (inputs + 1)), 1, 8);
-    unit = nr > 1 ? nr : plan.group;
+    plan.tasks = Split(count, nr > 1 ? nr : plan.group, at_most);
+  } else if (chunk == n && nr > 1 && AreColumns(p) && p.positions.inner_size() >= 4 * nr) {
+    plan.path = Path::kColumns;
+    plan.stream = Streams(p);
+    // 512 bytes of a row at a time; more would not stay in L2.
+    plan.panels = std::min(panels, int64_t{8});
+    const int64_t runs = count / p.positions.inner_size();
+    plan.tasks =
+        Split(runs * CeilDiv(p.positions.inner_size(), plan.block()), 1, at_most / plan.block());
   }
-  plan.tasks = Split(count, unit, at_most);
   return plan;
 }
 

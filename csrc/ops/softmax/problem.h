@@ -57,6 +57,7 @@ enum class Path : uint8_t {
   kBlocks,     // anything
   kShortRows,  // rows that the kernels read and write in place
   kRowGroups,
+  kColumns,  // of which the tasks are made up by blocks, not positions
 };
 
 // How a problem is cut. Nothing here changes the order of a sum.

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "ops/softmax/columns.h"
 #include "ops/softmax/panels.h"
 #include "ops/softmax/problem.h"
 #include "ops/softmax/rows.h"
@@ -224,6 +225,9 @@ void Run(SoftmaxOp op, const Views& views, const ReducedAxes& reduced) {
     case Path::kShortRows:
       return run(ShortRows<T>::ScratchBytes(problem),
                  [&](Scratch scratch) { return ShortRows<T>(problem, scratch); });
+    case Path::kColumns:
+      return run(Columns<T>::ScratchBytes(problem, plan),
+                 [&](Scratch scratch) { return Columns<T>(problem, plan, scratch); });
     case Path::kRowGroups:
       return run(RowGroups<T>::ScratchBytes(problem, plan),
                  [&](Scratch scratch) { return RowGroups<T>(problem, plan, scratch); });
