@@ -397,11 +397,12 @@ void PanelApply(const T* a, const T* b, size_t n, const T* max, const T* totals,
 
 // ----------------------------------------------------------------------------------------- columns
 
+constexpr ptrdiff_t kRowsAhead = 8;  // are fetched
+
 // Row by row, as far as a row goes: a panel's own 64 bytes of each would keep no prefetcher busy.
 template <class T>
 void PackColumns(const T* from, ptrdiff_t step, const SoftmaxColumns& columns, T* panels, T* max) {
   constexpr size_t kNR = kPanelNR<T>;
-  constexpr ptrdiff_t kAhead = 8;  // rows
   const SoftmaxTag<T> d;
   const size_t lanes = hn::Lanes(d), width = columns.width;
   const size_t padded = (width + kNR - 1) / kNR * kNR;
@@ -416,7 +417,7 @@ void PackColumns(const T* from, ptrdiff_t step, const SoftmaxColumns& columns, T
     };
     size_t k = 0;
     for (; k + lanes <= width; k += lanes) {
-      hwy::Prefetch(from + kAhead * step + k);
+      hwy::Prefetch(from + kRowsAhead * step + k);
       take(k, hn::LoadU(d, from + k));
     }
     if (k < width) take(k, LoadFirst(d, from + k, width - k)), k += lanes;
@@ -443,7 +444,10 @@ void ApplyColumns(const T* a, const T* b, const SoftmaxColumns& columns, const T
     if (past_caches && aligned) {
       for (; k + lanes <= width; k += lanes) hn::Stream(V(apply(i, k)), d, out + k);
     }
-    for (; k + lanes <= width; k += lanes) hn::StoreU(V(apply(i, k)), d, out + k);
+    for (; k + lanes <= width; k += lanes) {
+      hwy::Prefetch(out + kRowsAhead * step + k);
+      hn::StoreU(V(apply(i, k)), d, out + k);
+    }
     if (k < width) StoreFirst(V(apply(i, k)), d, out + k, width - k);
   }
 }
@@ -453,7 +457,23 @@ void ApplyColumns(const T* a, const T* b, const SoftmaxColumns& columns, const T
 // A panel of `count` rows, with zeros in the lanes of those that are missing.
 template <class T>
 HWY_INLINE void LoadPanel(const T* rows, size_t step, size_t count, size_t n, T* panel) {
-  if (count < kPanelNR<T>) SetZero(SoftmaxTag<T>(), panel, n * kPanelNR<T>);
+  const SoftmaxTag<T> d;
+  hn::Vec<decltype(d)> v[3];
+  if (count < kPanelNR<T>) {
+    SetZero(d, panel, n * kPanelNR<T>);
+  } else if (n == 2 && step == 2) {
+    for (size_t first = 0; first < kPanelNR<T>; first += hn::Lanes(d)) {
+      hn::LoadInterleaved2(d, rows + 2 * first, v[0], v[1]);
+      for (size_t i = 0; i < 2; ++i) hn::Store(v[i], d, panel + i * kPanelNR<T> + first);
+    }
+    return;
+  } else if (n == 3 && step == 3) {
+    for (size_t first = 0; first < kPanelNR<T>; first += hn::Lanes(d)) {
+      hn::LoadInterleaved3(d, rows + 3 * first, v[0], v[1], v[2]);
+      for (size_t i = 0; i < 3; ++i) hn::Store(v[i], d, panel + i * kPanelNR<T> + first);
+    }
+    return;
+  }
   TransposeBlock(rows, step, count, n, panel, kPanelNR<T>);
 }
 
@@ -462,6 +482,18 @@ HWY_INLINE void StorePanel(const T* panel, size_t step, size_t count, size_t n, 
   constexpr size_t kSide = 16 / sizeof(T);
   const SoftmaxTag<T> d;
   const size_t lanes = hn::Lanes(d);
+  if (count == kPanelNR<T> && n == step && (n == 2 || n == 3)) {
+    for (size_t first = 0; first < kPanelNR<T>; first += lanes) {
+      const auto v0 = hn::Load(d, panel + first), v1 = hn::Load(d, panel + kPanelNR<T> + first);
+      if (n == 2) {
+        hn::StoreInterleaved2(v0, v1, d, rows + 2 * first);
+      } else {
+        const auto v2 = hn::Load(d, panel + 2 * kPanelNR<T> + first);
+        hn::StoreInterleaved3(v0, v1, v2, d, rows + 3 * first);
+      }
+    }
+    return;
+  }
   if (count < kPanelNR<T> || n < kSide) {
     return TransposeBlock(panel, kPanelNR<T>, n, count, rows, step);
   }

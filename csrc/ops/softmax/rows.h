@@ -1,4 +1,4 @@
-// Rows that are in memory as the kernels read them: no scratch but for a few numbers per row.
+// Rows whose elements are neighbours in memory.
 #ifndef LANEWISE_OPS_SOFTMAX_ROWS_H_
 #define LANEWISE_OPS_SOFTMAX_ROWS_H_
 
@@ -10,38 +10,73 @@
 
 namespace lanewise {
 
-// Short rows, as many at a time as a panel has lanes.
+// Short rows, as many at a time as a panel has lanes. What is of another type is converted, many
+// neighbouring rows at once.
 template <class T>
 class ShortRows {
  public:
-  ShortRows(const Problem<T>& problem, Scratch scratch)
-      : p_(problem), scratch_(scratch.Take<T>(Size(problem))) {}
+  ShortRows(const Problem<T>& problem, const Plan& plan, Scratch scratch)
+      : p_(problem),
+        plan_(plan),
+        panel_(scratch.Take<T>(PanelSize(problem))),
+        a_(scratch.Take<T>(ConvertedSize(problem, plan))),
+        b_(scratch.Take<T>(ConvertedSize(problem, plan))) {}
 
-  static size_t ScratchBytes(const Problem<T>& problem) { return Scratch::Bytes<T>(Size(problem)); }
+  static size_t ScratchBytes(const Problem<T>& problem, const Plan& plan) {
+    return Scratch::Bytes<T>(PanelSize(problem)) +
+           2 * Scratch::Bytes<T>(ConvertedSize(problem, plan));
+  }
 
   void Run(int64_t begin, int64_t end) {
     p_.positions.ForEachRun(begin, end, [&](int64_t count, const Positions::Offsets& at) {
-      const T* a = p_.sources[kA].InPlace() + at[kA];
-      const T* b = p_.has(kB) ? p_.sources[kB].InPlace() + at[kB] : nullptr;
-      const SoftmaxRows<T> rows{a,
-                                b,
-                                p_.out.InPlace() + at[kOut],
-                                p_.strides[kA].inner,
-                                p_.strides[kB].inner,
-                                p_.strides[kOut].inner,
-                                static_cast<size_t>(count),
-                                static_cast<size_t>(p_.n)};
-      p_.kernels.short_rows[static_cast<int>(p_.op)](rows, scratch_);
+      if (AllNative(p_)) return Rows(count, at);
+      for (int64_t r = 0; r < count; r += plan_.group) {
+        Positions::Offsets first = at;
+        for (int i = 0; i < kMaxArrays; ++i) first[i] += r * p_.strides[i].inner;
+        Rows(std::min(plan_.group, count - r), first);
+      }
     });
   }
 
  private:
-  static int64_t Size(const Problem<T>& p) {
+  static int64_t PanelSize(const Problem<T>& p) {
     return (2 * p.n + SoftmaxKernels<T>::kMaxSums * p.kernels.partials + 2) * p.kernels.nr;
+  }
+  static int64_t ConvertedSize(const Problem<T>& p, const Plan& plan) {
+    return AllNative(p) ? 0 : plan.group * p.n;
+  }
+  static bool AllNative(const Problem<T>& p) {
+    return p.native(kOut) && p.native(kA) && (!p.has(kB) || p.native(kB));
+  }
+
+  void Rows(int64_t count, const Positions::Offsets& at) const {
+    SoftmaxRows<T> rows{};
+    rows.count = count;
+    rows.n = p_.n;
+    rows.a = Read(kA, count, at, a_, &rows.a_step);
+    if (p_.has(kB)) rows.b = Read(kB, count, at, b_, &rows.b_step);
+    const bool in_place = p_.native(kOut);
+    rows.out = in_place ? p_.out.InPlace() + at[kOut] : a_;
+    rows.out_step = in_place ? p_.strides[kOut].inner : p_.reduces() ? 1 : p_.n;
+    p_.kernels.short_rows[static_cast<int>(p_.op)](rows, panel_);
+    if (in_place) return;
+    const Sink<T> out = p_.out + at[kOut];
+    if (p_.reduces()) return out.Write(a_, count, p_.strides[kOut].inner);
+    out.Write(a_, count * p_.n, 1);
+  }
+
+  // In place, or converted.
+  const T* Read(int array, int64_t count, const Positions::Offsets& at, T* converted,
+                ptrdiff_t* step) const {
+    *step = p_.native(array) ? p_.strides[array].inner : p_.n;
+    if (p_.native(array)) return p_.sources[array].InPlace() + at[array];
+    (p_.sources[array] + at[array]).Read(1, count * p_.n, converted);
+    return converted;
   }
 
   const Problem<T>& p_;
-  T* const scratch_;
+  const Plan& plan_;
+  T *const panel_, *const a_, *const b_;  // scratch
 };
 
 // Longer rows, a few at a time through each phase, so that the end of one row's overlaps the

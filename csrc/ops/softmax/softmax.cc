@@ -223,8 +223,8 @@ void Run(SoftmaxOp op, const Views& views, const ReducedAxes& reduced) {
       return run(Blocks<T>::ScratchBytes(problem, plan),
                  [&](Scratch scratch) { return Blocks<T>(problem, plan, scratch); });
     case Path::kShortRows:
-      return run(ShortRows<T>::ScratchBytes(problem),
-                 [&](Scratch scratch) { return ShortRows<T>(problem, scratch); });
+      return run(ShortRows<T>::ScratchBytes(problem, plan),
+                 [&](Scratch scratch) { return ShortRows<T>(problem, plan, scratch); });
     case Path::kColumns:
       return run(Columns<T>::ScratchBytes(problem, plan),
                  [&](Scratch scratch) { return Columns<T>(problem, plan, scratch); });
