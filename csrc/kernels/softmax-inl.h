@@ -279,6 +279,7 @@ void RowApply(const T* a, const T* b, size_t n, const T* max, const T* total, T*
   const size_t lanes = hn::Lanes(d);
   const V m = F::kUsesMax ? hn::Set(d, *max) : hn::Zero(d), t = hn::Set(d, *total);
   MapVectors(d, a, n, out, [&](V value, size_t i) HWY_ATTR {
+    if (F::kStores) hwy::Prefetch(out + i + n);
     V other = hn::Zero(d);
     if (F::kReadsB) other = i + lanes <= n ? hn::LoadU(d, b + i) : LoadFirst(d, b + i, n - i);
     return F::Apply(d, value, other, m, t);
