@@ -14,7 +14,7 @@ namespace {
 // rows, of 64 0.48 and 0.69, of 128 0.45 and 0.45; softmax_backward of 32 0.34 and 0.40, of 64 0.22
 // and 0.22.
 int64_t ShortRow(SoftmaxOp op) {
-  return IsBackward(op) ? 48 : op == SoftmaxOp::kSoftmax ? 63 : 128;
+  return IsBackward(op) ? 48 : op == SoftmaxOp::kSoftmax ? 63 : 112;
 }
 
 // Whether no array's elements along the axes are neighbours in memory: all rows are packed.
