@@ -739,6 +739,23 @@ def test_same_bits_whatever_the_strides(simd, rng, op, dtype, shape, axis):
     same_bits(run(op, backwards, axis), expected)
 
 
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((170, 50001), 1), ((33, 70, 61, 61), 1), ((9, 1000, 32, 32), 1)]
+)
+@pytest.mark.parametrize("op", ELEMENTWISE)
+def test_same_bits_past_the_caches(rng, op, shape, axis):
+    """Results of 32 MB and more are stored past the caches, unless they are written in place."""
+    args = [np.resize(a, shape) for a in inputs(op, rng, (1, *shape[1:]), np.float32, axis)]
+    args[0] += np.arange(shape[0], dtype=np.float32).reshape(-1, *[1] * (len(shape) - 1))
+    expected = np.concatenate(
+        [run(op, [a[i : i + 1] for a in args], axis) for i in range(shape[0])]
+    )
+    memory = np.empty(args[0].size + 1, np.float32)
+    for out in (memory[:-1].reshape(shape), memory[1:].reshape(shape)):
+        same_bits(run(op, args, axis, out=out), expected)
+    same_bits(run(op, args, axis, out=args[0]), expected)
+
+
 @pytest.mark.parametrize(("shape", "axis"), SHAPES)
 @pytest.mark.parametrize("op", OPS)
 def test_a_row_alone_equals_itself_in_the_batch(simd, rng, op, shape, axis):

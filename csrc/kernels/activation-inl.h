@@ -75,8 +75,8 @@ HWY_INLINE V Erfc(D d, V x) {
   const V correction =
       hn::Mul(z, hn::Div(Polynomial(d, z, kErfcFarP), Polynomial(d, z, kErfcFarQ)));
   const V far = hn::Div(hn::Sub(hn::Set(d, T(kInvSqrtPi)), correction), far_y);
-  const V tail =
-      hn::Mul(math::Exp(d, hn::Neg(y2)), hn::IfThenElse(hn::Le(y, hn::Set(d, T(4))), mid, far));
+  const V tail = hn::Mul(math::ExpNegative(d, hn::Neg(y2)),
+                         hn::IfThenElse(hn::Le(y, hn::Set(d, T(4))), mid, far));
   const V reflected = hn::IfThenElse(hn::Lt(x, hn::Zero(d)), hn::Sub(hn::Set(d, T(2)), tail), tail);
   const V erfc = hn::IfThenElse(hn::Lt(y, hn::Set(d, T(0.46875))), near, reflected);
   return hn::IfThenElse(hn::IsNaN(x), x, erfc);
@@ -86,7 +86,7 @@ HWY_INLINE V Erfc(D d, V x) {
 template <class D, class V>
 HWY_INLINE V Sigmoid(D d, V v) {
   const V one = hn::Set(d, hn::TFromD<D>(1));
-  const V e = math::Exp(d, hn::Neg(hn::Abs(v)));
+  const V e = math::ExpNegative(d, hn::Neg(hn::Abs(v)));
   return hn::Div(hn::IfThenElse(hn::Lt(v, hn::Zero(d)), e, one), hn::Add(one, e));
 }
 
