@@ -470,6 +470,21 @@ struct SoftmaxPhases {
   void (*apply)(const T* a, const T* b, size_t n, const T* max, const T* totals, T* out);
 };
 
+// Rows of n elements, `count` of them at a distance of steps; row r of log-sum-exp has its one
+// result at out[r·out_step].
+template <class T>
+struct SoftmaxRows {
+  const T *a, *b;
+  T* out;
+  ptrdiff_t a_step, b_step, out_step;
+  size_t count, n;
+};
+
+// `width` columns of n elements as panels that are `size` elements apart.
+struct SoftmaxColumns {
+  size_t n, width, size;
+};
+
 template <class T>
 struct SoftmaxKernels {
   static constexpr size_t kMaxSums = 2;  // partials is [sum][B] or [sum][B][nr]
@@ -483,6 +498,24 @@ struct SoftmaxKernels {
   // to[i] = mask[i] ? from[i] : fill, i < n; `to` may be `from`.
   void (*select)(const uint8_t* mask, const T* from, size_t n, T fill, T* to);
   SoftmaxPhases<T> row[kSoftmaxOps], panel[kSoftmaxOps];  // the same bits from either
+  // All phases for short rows, NR of them at a time as a panel: the same bits again. `out` may be
+  // `a`. `scratch` is 64-byte aligned and has (2·n + kMaxSums·B + 2)·NR elements.
+  void (*short_rows[kSoftmaxOps])(const SoftmaxRows<T>& rows, T* scratch);
+  // Panels from columns that are neighbours in memory, with their elements at a distance of steps:
+  // panel[p][i][j] = from[i·step + p·NR + j], or 0 past the width. Unless `max` is null, the maxima
+  // as well. Panels and maxima are 64-byte aligned.
+  void (*pack_columns)(const T* from, ptrdiff_t step, const SoftmaxColumns& columns, T* panels,
+                       T* max);
+  // The panels' `apply`, with its results in memory again. With `past_caches`, they are stored as
+  // by `stream` if whole vectors of them are aligned.
+  void (*apply_columns[kSoftmaxOps])(const T* a, const T* b, const SoftmaxColumns& columns,
+                                     const T* max, const T* totals, T* out, ptrdiff_t step,
+                                     bool past_caches);
+  // Row's `apply`, for results that nobody reads soon: they go past the caches, and nobody else may
+  // read them before `flush`. `out` overlaps neither `a` nor `b`.
+  void (*stream[kSoftmaxOps])(const T* a, const T* b, size_t n, const T* max, const T* totals,
+                              T* out);
+  void (*flush)();
   // A block of a softmax's Jacobian: out[r][c] = rows[r]·(δ - columns[c]) for r < count, c < n,
   // where δ is 1 if c = r + diagonal, and else 0. `out` has out_stride elements between its rows
   // and does not overlap the others.

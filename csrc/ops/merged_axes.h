@@ -30,6 +30,7 @@ class MergedAxes {
 
   int64_t count() const { return count_; }
   bool single() const { return rank_ == 1; }
+  int64_t inner_size() const { return sizes_[rank_ - 1]; }
   // Between neighbours on the innermost axis; 0 if there is but one element.
   int64_t inner_stride(int array) const { return strides_[rank_ - 1][array]; }
 

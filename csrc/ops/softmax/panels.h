@@ -121,12 +121,13 @@ class Panels {
   }
   int64_t PackedAt(const Piece& piece) const { return piece.panel * size_ + piece.lane; }
 
-  // Calls f for elements [i, i + n) of all pieces: where positions are neighbours a few elements at
-  // a time, so that whole memory pages are used.
+  // Calls f for elements [i, i + n) of all pieces: a few elements at a time where positions are
+  // neighbours, and a run at a time where they are rows of several, so that whole memory pages are
+  // used.
   template <class F>
   void ForEachPiece(int array, int64_t i, int64_t n, const F& f) const {
     const Strides& strides = p_.strides[array];
-    const int64_t step = nr_ > 1 && strides.inner == 1 ? 16 : n;
+    const int64_t step = nr_ == 1 ? strides.along.inner_size() : strides.inner == 1 ? 16 : n;
     const bool single = strides.along.single();
     for (int64_t k = 0; k < n; k += step) {
       for (const Piece* piece = pieces_; piece != pieces_end_; ++piece) {

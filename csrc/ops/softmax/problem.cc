@@ -9,9 +9,23 @@ namespace lanewise {
 namespace {
 
 // Up to this length rows are cheaper to transpose into panels than to finish one by one. Measured
-// on Zen 3, float32, ns per element as a panel and as a row: softmax of 10 1.7 and 6, of 64 1.30
-// and 1.75, of 128 1.27 and 1.37; softmax_backward of 32 0.86 and 1.23, of 64 0.74 and 0.71.
-int64_t ShortRow(SoftmaxOp op) { return IsBackward(op) ? 48 : 128; }
+// with AVX-512, float32, ns per element as a panel and as a row: softmax of 10 0.5 and 1.9, of 48
+// 0.40 and 0.41, of 64 0.40 and 0.34; log_softmax, which has a logarithm per row or one per 16
+// rows, of 64 0.48 and 0.69, of 128 0.45 and 0.45; softmax_backward of 32 0.34 and 0.40, of 64 0.22
+// and 0.22.
+int64_t ShortRow(SoftmaxOp op) {
+  return IsBackward(op) ? 48 : op == SoftmaxOp::kSoftmax ? 63 : 128;
+}
+
+// Whether no array's elements along the axes are neighbours in memory: all rows are packed.
+template <class T>
+bool AreScattered(const Problem<T>& p) {
+  bool scattered = true;
+  for (int array = 0; array < kMaxArrays; ++array) {
+    if (p.has(array)) scattered = scattered && !p.strides[array].contiguous();
+  }
+  return scattered;
+}
 
 // Whether positions are neighbours in memory, and elements along the axes are not.
 template <class T>
@@ -23,6 +37,52 @@ bool Across(const Problem<T>& p) {
     along = along && p.strides[array].axis == 1;
   }
   return inner && !along;
+}
+
+// Whether each array fits `wanted`, and nothing is masked.
+template <class T, class F>
+bool Every(const Problem<T>& p, const F& wanted) {
+  bool all = !p.has(kMask);
+  for (int array = kOut; array < kMask; ++array) {
+    if (p.has(array)) all = all && wanted(array);
+  }
+  return all;
+}
+
+template <class T>
+bool AreRows(const Problem<T>& p) {
+  return Every(p, [&](int array) {
+    const bool reduced = array == kOut && p.reduces();
+    return p.native(array) && (reduced || p.strides[array].contiguous());
+  });
+}
+
+// Rows of another type must be neighbours, so that many are converted at once.
+template <class T>
+bool AreShortRows(const Problem<T>& p) {
+  return p.n <= ShortRow(p.op) && Every(p, [&](int array) {
+           if (array == kOut && p.reduces()) return true;
+           const Strides& strides = p.strides[array];
+           return strides.contiguous() && (p.native(array) || strides.inner == p.n);
+         });
+}
+
+template <class T>
+bool AreColumns(const Problem<T>& p) {
+  return Every(p, [&](int array) {
+    return p.native(array) && p.strides[array].inner == 1 && p.strides[array].along.single();
+  });
+}
+
+// Results of this size are gone from the caches, or from our share of them, before they are read
+// again. Stores past the caches spare reading what was there before: softmax_backward of 256 rows
+// of 50257 takes 3.0 ms, and not 4.9.
+constexpr int64_t kStreamedBytes = int64_t{32} << 20;
+
+template <class T>
+bool Streams(const Problem<T>& p) {
+  const int64_t bytes = p.positions.count() * p.n * int64_t{sizeof(T)};
+  return !p.reduces() && bytes >= kStreamedBytes && p.out.InPlace() != p.sources[kA].InPlace();
 }
 
 }  // namespace
@@ -66,14 +126,35 @@ Plan PlanFor(const Problem<T>& p) {
     // Four cache lines at a time keep the memory's prefetchers busy.
     panels = nr == 1 ? 1 : 4;
     chunk = std::max(partials, room / panels / partials * partials);
-  } else if (nr > 1) {
-    panels = std::clamp<int64_t>(room / n, 1, 16);
+  } else if (nr > 1 || AreScattered(p)) {
+    panels = std::clamp<int64_t>(room / n, 1, nr > 1 ? 16 : 4);
   }
   panels = std::min(panels, std::max<int64_t>(1, CeilDiv(CeilDiv(count, threads), nr)));
 
   // Tasks of 16 Ki elements (5-15 µs) level the threads at no cost.
   const int64_t at_most = std::max<int64_t>(nr * panels, (int64_t{1} << 14) / n);
-  return {nr, panels, chunk, Split(count, nr * panels, at_most), total_ns};
+  Plan plan{Path::kBlocks, false, 1, nr, panels, chunk, Split(count, nr * panels, at_most),
+            total_ns};
+  if (nr > 1 && chunk == n && AreShortRows(p)) {
+    plan.path = Path::kShortRows;
+    plan.group = std::min(CeilDiv(int64_t{2048}, n * nr) * nr, RoundUp(count, nr));
+    plan.tasks = Split(count, plan.group, at_most);
+  } else if (nr == 1 && chunk == n && AreRows(p)) {
+    plan.path = Path::kRowGroups;
+    plan.stream = Streams(p);
+    // Rows and results that L1 holds.
+    plan.group = std::clamp<int64_t>(int64_t(Caches().l1) / (n * size * (inputs + 1)), 1, 8);
+    plan.tasks = Split(count, plan.group, at_most);
+  } else if (chunk == n && nr > 1 && AreColumns(p) && p.positions.inner_size() >= 4 * nr) {
+    plan.path = Path::kColumns;
+    plan.stream = Streams(p);
+    // 512 bytes of a row at a time; more would not stay in L2.
+    plan.panels = std::min(panels, int64_t{8});
+    const int64_t runs = count / p.positions.inner_size();
+    plan.tasks =
+        Split(runs * CeilDiv(p.positions.inner_size(), plan.block()), 1, at_most / plan.block());
+  }
+  return plan;
 }
 
 template struct Problem<float>;

@@ -46,14 +46,27 @@ struct Problem {
 
   Problem(SoftmaxOp op, const Views& views, const ReducedAxes& reduced);
   bool has(int array) const { return has_[array]; }
+  // Whether an array other than the mask holds T itself.
+  bool native(int array) const { return sources[array].native(); }
   bool reduces() const { return op == SoftmaxOp::kLogSumExp; }  // one result per position
 
  private:
   bool has_[kMaxArrays];
 };
 
+// By which code a problem is computed.
+enum class Path : uint8_t {
+  kBlocks,  // anything
+  kShortRows,
+  kRowGroups,
+  kColumns,  // of which the tasks are made up by blocks, not positions
+};
+
 // How a problem is cut. Nothing here changes the order of a sum.
 struct Plan {
+  Path path;
+  bool stream;     // whether results go past the caches
+  int64_t group;   // rows that are converted, or go through each phase, together
   int64_t nr;      // positions side by side in a panel; 1: rows
   int64_t panels;  // of a block
   int64_t chunk;   // elements along the axes in scratch at a time: n, or a multiple of B

@@ -11,19 +11,21 @@
 #include <algorithm>
 #include <limits>
 
+#include "ops/softmax/columns.h"
 #include "ops/softmax/panels.h"
 #include "ops/softmax/problem.h"
+#include "ops/softmax/rows.h"
 #include "runtime/error.h"
 #include "runtime/parallel.h"
 
 namespace lanewise {
 namespace {
 
-// A block of positions, in one thread's scratch.
+// Blocks of positions, in one thread's scratch.
 template <class T>
-class Block {
+class Blocks {
  public:
-  Block(const Problem<T>& problem, const Plan& plan, Scratch scratch)
+  Blocks(const Problem<T>& problem, const Plan& plan, Scratch scratch)
       : p_(problem),
         plan_(plan),
         phases_((plan.nr == 1 ? problem.kernels.row
@@ -46,8 +48,15 @@ class Block {
            2 * Scratch::Bytes<T>(plan.block());
   }
 
-  // Positions [begin, end), at most plan.block() of them.
   void Run(int64_t begin, int64_t end) {
+    for (int64_t at = begin; at < end; at += plan_.block()) {
+      Block(at, std::min(end, at + plan_.block()));
+    }
+  }
+
+ private:
+  // Positions [begin, end), at most plan.block() of them.
+  void Block(int64_t begin, int64_t end) {
     panels_.Hold(begin, end);
     std::fill_n(loaded_, kMaxArrays, false);
     FillIdleLanes();
@@ -60,7 +69,6 @@ class Block {
     ForEachChunk([&](int64_t i, int64_t n) { Apply(i, n); });
   }
 
- private:
   static int64_t PartialsSize(const Problem<T>& problem, const Plan& plan) {
     return SoftmaxKernels<T>::kMaxSums * problem.kernels.partials * plan.nr;
   }
@@ -204,14 +212,26 @@ template <class T>
 void Run(SoftmaxOp op, const Views& views, const ReducedAxes& reduced) {
   const Problem<T> problem(op, views, reduced);
   const Plan plan = PlanFor(problem);
-  const Work work{plan.tasks.count, plan.total_ns, Block<T>::ScratchBytes(problem, plan)};
-  ParallelFor(work, [&](int64_t task, Scratch scratch) {
-    Block<T> block(problem, plan, scratch);
-    const int64_t end = plan.tasks.end(task);
-    for (int64_t at = plan.tasks.begin(task); at < end; at += plan.block()) {
-      block.Run(at, std::min(end, at + plan.block()));
-    }
-  });
+  const auto run = [&](size_t scratch_bytes, const auto& make_task) {
+    ParallelFor({plan.tasks.count, plan.total_ns, scratch_bytes},
+                [&](int64_t task, Scratch scratch) {
+                  make_task(scratch).Run(plan.tasks.begin(task), plan.tasks.end(task));
+                });
+  };
+  switch (plan.path) {
+    case Path::kBlocks:
+      return run(Blocks<T>::ScratchBytes(problem, plan),
+                 [&](Scratch scratch) { return Blocks<T>(problem, plan, scratch); });
+    case Path::kShortRows:
+      return run(ShortRows<T>::ScratchBytes(problem, plan),
+                 [&](Scratch scratch) { return ShortRows<T>(problem, plan, scratch); });
+    case Path::kColumns:
+      return run(Columns<T>::ScratchBytes(problem, plan),
+                 [&](Scratch scratch) { return Columns<T>(problem, plan, scratch); });
+    case Path::kRowGroups:
+      return run(RowGroups<T>::ScratchBytes(problem, plan),
+                 [&](Scratch scratch) { return RowGroups<T>(problem, plan, scratch); });
+  }
 }
 
 void Dispatch(SoftmaxOp op, const Views& views, const ReducedAxes& reduced) {
