@@ -47,7 +47,7 @@ struct LabelFormula {
   template <class D, class V>
   static HWY_INLINE V Add(D d, V x, V b, V max, V* sums) {
     LogSoftmaxFormula::Add(d, x, b, max, sums);
-    return math::Exp(d, hn::Sub(x, max));
+    return math::ExpNegative(d, hn::Sub(x, max));
   }
 };
 
@@ -114,7 +114,7 @@ void FinishLabels(const LossRows<T>& r, size_t n, bool gradient) {
     const auto reciprocal = hn::Div(one, hn::Add(one, s));
     const auto factor = hn::Mul(w, hn::Set(d, r.scale));
     const auto top = hn::Neg(hn::Mul(s, reciprocal));
-    const auto other = hn::Sub(hn::Mul(math::Exp(d, gap), reciprocal), one);
+    const auto other = hn::Sub(hn::Mul(math::ExpNegative(d, gap), reciprocal), one);
     store(hn::Mul(factor, reciprocal), r.factor);
     store(hn::Mul(factor, hn::IfThenElse(hn::Eq(gap, hn::Zero(d)), top, other)), r.at_label);
   });
