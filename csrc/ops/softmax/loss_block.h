@@ -357,13 +357,12 @@ class LossBlock {
   void Mix(int64_t n, int64_t panels, const F& t) {
     const Mixture mixed = Mixing();
     const T* const w = weights_;
-    T* q = targets_;
-    if (plan_.nr == 1) {
-      for (int64_t k = 0; k < n; ++k) q[k] = mixed(w[k], t(q[k]));
-      return;
-    }
     for (int64_t panel = 0; panel < panels; ++panel) {
-      q = targets_ + panel * panels_.size();
+      T* q = targets_ + panel * panels_.size();
+      if (plan_.nr == 1) {  // in vectors of classes
+        for (int64_t k = 0; k < n; ++k) q[k] = mixed(w[k], t(q[k]));
+        continue;
+      }
       for (int64_t k = 0; k < n; ++k, q += plan_.nr) {
         for (int64_t lane = 0; lane < plan_.nr; ++lane) q[lane] = mixed(w[k], t(q[lane]));
       }
