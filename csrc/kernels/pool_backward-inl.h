@@ -170,6 +170,16 @@ void Repeat(const T* from, size_t n, size_t depth, size_t times, T* to, ptrdiff_
       ForVectors<T>(times,
                     [&](auto d, size_t i) HWY_ATTR { hn::StoreU(hn::Set(d, value), d, to + i); });
     }
+  } else if (depth == 1 && times == 1 && step == 2) {
+    const hn::ScalableTag<T> d;
+    const size_t lanes = hn::Lanes(d);
+    size_t i = 0;
+    for (; i + lanes < n; i += lanes) {  // the pixels between stay as they are
+      hn::Vec<decltype(d)> mine, between;
+      hn::LoadInterleaved2(d, to + 2 * i, mine, between);
+      hn::StoreInterleaved2(hn::LoadU(d, from + i), between, d, to + 2 * i);
+    }
+    for (; i < n; ++i) to[2 * i] = from[i];
   } else if (depth == 1) {
     for (size_t k = 0; k < times; ++k, to += pixel_step) {
       for (size_t p = 0; p < n; ++p) to[static_cast<ptrdiff_t>(p) * step] = from[p];
