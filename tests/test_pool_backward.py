@@ -503,6 +503,9 @@ def test_sizes_around_the_vector_width(simd, rng, layout, size):
         ((40, 42), 1, 1, 0),
         ((40, 42), 1, 1, 20),
         ((2, 2), (100, 1000), 1, 1),
+        ((300, 1), 1, 1, [(299, 0), 0]),
+        ((1, 201), (1, 3), 1, [0, (150, 170)]),
+        ((1, 20), 1, 9, [0, (140, 100)]),
         ((2, 3), (7, 50), (11, 13), 5),
     ],
 )
@@ -622,6 +625,23 @@ def test_images_do_not_matter_to_each_other(rng, layout):
         for n in range(len(dx)):
             alone = lw.avg_pool2d_backward(dy[n], shape[1:], window, stride=2, layout=layout)
             assert_array_equal(bits(alone), bits(dx[n]))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_windows_that_are_almost_all_padding(rng, layout):
+    """Only windows that exist are summed: 2^40 rows more of padding change nothing."""
+    shape = (4, 4, 3) if layout == "NHWC" else (3, 4, 4)
+    dy = gradients(rng, shape)
+    small, large = (
+        lw.avg_pool2d_backward(dy, shape, (n, 1), stride=1, padding=[(n - 1, 0), 0], layout=layout)
+        for n in (8, 2**40)
+    )
+    assert_array_equal(bits(small), bits(large))
+    options = {"stride": 2**61, "layout": layout}
+    first = (slice(1), slice(1)) if layout == "NHWC" else (slice(None), slice(1), slice(1))
+    dx = lw.avg_pool2d_backward(dy[first], shape, 1, **options)
+    assert_array_equal(dx[first], dy[first])
+    assert np.count_nonzero(dx) == 3
 
 
 def test_tiles_change_no_bit(rng):

@@ -40,26 +40,34 @@ HWY_INLINE void ForVectors(size_t n, const F& f) {
 
 // ---------------------------------------------------------------------------------------- maxima
 
+// Four at a time: on AVX2 a minimum is a comparison and a blend, and the next waits for both.
 inline void RangeOf(const int64_t* values, size_t runs, ptrdiff_t step, size_t len, int64_t* least,
                     int64_t* largest) {
-  const hn::ScalableTag<int64_t> widest;
-  auto low = hn::Set(widest, *least), high = hn::Set(widest, *largest);
-  int64_t scalar_low = *least, scalar_high = *largest;
-  const size_t lanes = hn::Lanes(widest);
+  const hn::ScalableTag<int64_t> d;
+  using V = hn::Vec<decltype(d)>;
+  const size_t lanes = hn::Lanes(d);
+  V low[4], high[4];
+  for (size_t k = 0; k < 4; ++k) low[k] = hn::Set(d, *least), high[k] = hn::Set(d, *largest);
+  const auto take = [&](size_t k, const int64_t* at) HWY_ATTR {
+    const V v = hn::LoadU(d, at);
+    low[k] = hn::Min(low[k], v);
+    high[k] = hn::Max(high[k], v);
+  };
   for (size_t r = 0; r < runs; ++r, values += step) {
     size_t i = 0;
-    for (; i + lanes <= len; i += lanes) {
-      const auto v = hn::LoadU(widest, values + i);
-      low = hn::Min(low, v);
-      high = hn::Max(high, v);
+    for (; i + 4 * lanes <= len; i += 4 * lanes) {
+      for (size_t k = 0; k < 4; ++k) take(k, values + i + k * lanes);
     }
+    for (; i + lanes <= len; i += lanes) take(0, values + i);
     for (; i < len; ++i) {
-      scalar_low = HWY_MIN(scalar_low, values[i]);
-      scalar_high = HWY_MAX(scalar_high, values[i]);
+      *least = HWY_MIN(*least, values[i]);
+      *largest = HWY_MAX(*largest, values[i]);
     }
   }
-  *least = HWY_MIN(scalar_low, hn::GetLane(hn::MinOfLanes(widest, low)));
-  *largest = HWY_MAX(scalar_high, hn::GetLane(hn::MaxOfLanes(widest, high)));
+  for (size_t k = 0; k < 4; ++k) {
+    *least = HWY_MIN(*least, hn::GetLane(hn::MinOfLanes(d, low[k])));
+    *largest = HWY_MAX(*largest, hn::GetLane(hn::MaxOfLanes(d, high[k])));
+  }
 }
 
 template <class T>
@@ -162,6 +170,16 @@ void Repeat(const T* from, size_t n, size_t depth, size_t times, T* to, ptrdiff_
       ForVectors<T>(times,
                     [&](auto d, size_t i) HWY_ATTR { hn::StoreU(hn::Set(d, value), d, to + i); });
     }
+  } else if (depth == 1 && times == 1 && step == 2) {
+    const hn::ScalableTag<T> d;
+    const size_t lanes = hn::Lanes(d);
+    size_t i = 0;
+    for (; i + lanes < n; i += lanes) {  // the pixels between stay as they are
+      hn::Vec<decltype(d)> mine, between;
+      hn::LoadInterleaved2(d, to + 2 * i, mine, between);
+      hn::StoreInterleaved2(hn::LoadU(d, from + i), between, d, to + 2 * i);
+    }
+    for (; i < n; ++i) to[2 * i] = from[i];
   } else if (depth == 1) {
     for (size_t k = 0; k < times; ++k, to += pixel_step) {
       for (size_t p = 0; p < n; ++p) to[static_cast<ptrdiff_t>(p) * step] = from[p];

@@ -335,7 +335,8 @@ class AverageTile {
       const int64_t to = std::min(end, j * stride + run.end);
       if (from >= to) return;
       Spread(sums == nullptr ? zeros_ : sums + (j - column_begin_) * depth_, n, to - from,
-             row + (from - begin) * problem_.out.column, stride * problem_.out.column);
+             row + (from - begin) * problem_.out.column,
+             n > 1 ? stride * problem_.out.column : 0);  // no overflow of a stride never taken
     };
     for (int64_t j = column_begin_; j < whole_begin; ++j) store(j, 1);
     if (whole_begin < whole_end) store(whole_begin, whole_end - whole_begin);

@@ -46,13 +46,24 @@ CoveredRun Covering::RunFrom(int64_t phase) const {
   };
   if (axis_.dilation == 1) {  // phases up to that of the last tap are in one window more
     const int64_t border = (axis_.window - 1) % stride + 1, terms = terms_from(phase);
-    return {phase, phase < border ? border : stride, terms, 1 - terms};
+    return Clipped({phase, phase < border ? border : stride, terms, 1 - terms});
   }
   if (phase % gcd_ != 0) return {phase, std::min(stride, RoundUp(phase, gcd_)), 0, 0};
   const int64_t tap = static_cast<int64_t>(static_cast<__int128>(phase / gcd_) * inverse_ % cycle_);
   const int64_t terms = terms_from(tap);
   if (terms == 0) return {phase, phase + 1, 0, 0};
-  return {phase, phase + 1, terms, (phase - tap * axis_.dilation) / stride - (terms - 1) * step};
+  const int64_t last = (phase - tap * axis_.dilation) / stride;
+  return Clipped({phase, phase + 1, terms, last - (terms - 1) * step});
+}
+
+CoveredRun Covering::Clipped(CoveredRun run) const {
+  const int64_t lowest = end() - 1 + run.first;  // of the first term
+  const int64_t highest = begin() + run.first + (run.terms - 1) * step - (axis_.out - 1);
+  const int64_t before = lowest < 0 ? CeilDiv(-lowest, step) : 0;
+  const int64_t after = highest > 0 ? CeilDiv(highest, step) : 0;
+  run.first += before * step;
+  run.terms = std::max<int64_t>(0, run.terms - before - after);
+  return run;
 }
 
 }  // namespace lanewise::pool

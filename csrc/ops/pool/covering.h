@@ -44,6 +44,8 @@ class Covering {
 
  private:
   CoveredRun RunFrom(int64_t phase) const;
+  // Without the first and last terms that are a window for no pixel.
+  CoveredRun Clipped(CoveredRun run) const;
 
   WindowAxis axis_;
   int64_t gcd_, cycle_, inverse_;

@@ -1,7 +1,8 @@
 // The gradient of a maximum or minimum: what goes to each window goes on to the pixel that won it.
 //
 //   task     an image × a block of channels, which are neighbours ("pixels") or planes in turn
-//     band   pixels of x that are summed in scratch; all of them where that can happen in `out`
+//     band   pixels of x that are summed in scratch, or by one of the threads that share a plane;
+//            all of them where sums can be made in `out` and there are planes enough
 //       piece   windows whose indices stay in L1 from one look at them to the next
 //
 // A pixel's terms are added in the order of the windows, whatever the bands and pieces.
