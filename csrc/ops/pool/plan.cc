@@ -104,7 +104,11 @@ void Plan<T>::ChooseTile(const Geometry& g, int64_t lanes) {
   const int64_t row_bytes = length * int64_t{sizeof(T)} * (reduction.numbered ? 2 : 1);
   if (tall) {  // the rows above the first output are computed anew for each batch
     batch = g.rows.out;
-    while (batch > 1 && ScratchBytes() > Caches().l2 / 2) batch = CeilDiv(batch, 2);
+    const size_t room = Caches().l2 / 2;
+    for (size_t bytes = ScratchBytes(); batch > 1 && bytes > room; bytes = ScratchBytes()) {
+      batch = std::clamp<int64_t>(batch * room / bytes, 1, batch - 1);
+    }
+    batch = CeilDiv(g.rows.out, CeilDiv(g.rows.out, batch));
     return;
   }
   if (!pixels && !gathered && chunk == row_taps) {

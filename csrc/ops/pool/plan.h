@@ -62,7 +62,7 @@ struct Plan {
   int64_t RowSize() const { return direct ? 0 : batch * length * depth; }
   // Of the cascade of rows: columns of a strip, and elements of one level; of that of columns, rows
   // that are taken together.
-  int64_t StripColumns() const { return std::max<int64_t>(1, 256 / (depth * int64_t{sizeof(T)})); }
+  int64_t StripColumns() const { return std::max<int64_t>(1, 512 / (depth * int64_t{sizeof(T)})); }
   int64_t StripSize() const {
     return ((batch - 1) * row_stride + tall.Span(tall.window)) * StripColumns() * depth;
   }

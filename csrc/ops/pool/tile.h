@@ -10,7 +10,8 @@
 // equal taps, column by column of the window, and one NaN is as good as another. Sums add the rows
 // of a column up first, in blocks of kBlock from the first row in the image on, and then the
 // columns of the window likewise, in blocks from the window's first column on; padding adds 0,
-// which changes no sum that began with 0.
+// which changes no sum that began with 0. Long windows (cascade.h) are always separable: their sums
+// are those of their pieces, in order, and of zeros the largest is 0 and the smallest -0.
 #ifndef LANEWISE_OPS_POOL_TILE_H_
 #define LANEWISE_OPS_POOL_TILE_H_
 
