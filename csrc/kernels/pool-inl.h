@@ -9,7 +9,6 @@
 
 #include <type_traits>
 
-#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/kernels.h"
 #include "kernels/vector-inl.h"
@@ -445,8 +444,7 @@ template <class T>
 void ToKeys(const T* from, const Runs& runs, const FloatKeys<T>& keys, T* to) {
   const PoolTag<T> d;
   for (size_t i = 0; i < runs.count; ++i, from += runs.src_step, to += runs.out_step) {
-    MapVectors(d, from, runs.len, to, [&](auto bits, size_t j) HWY_ATTR {
-      hwy::Prefetch(from + runs.len + j);  // what follows in a row of x is read next
+    MapVectors(d, from, runs.len, to, [&](auto bits, size_t) HWY_ATTR {
       const auto key = FlipNegative(d, bits);
       return ReplaceNaN(d, key, keys.infinity, key, hn::Set(d, keys.nan));
     });

@@ -161,7 +161,7 @@ void Plan<T>::ChooseTasks(const Geometry& g, int64_t lanes) {
   channels = pixels ? Split(g.channels, lanes, depth) : Split(g.channels, 1, planes);
   const int64_t threads = ThreadsFor(total_ns);
   const int64_t others = g.images * channels.count * g.rows.out;
-  columns = Split(g.columns.out, 1, outputs, others < threads ? 2 * threads : 1);
+  columns = Split(g.columns.out, 1, outputs, others < 2 * threads ? 2 * threads : 1);
   // A band of a cascade computes the rows above its first output anew.
   const int64_t bands =
       CeilDiv((tall ? 2 : 8) * threads, g.images * channels.count * columns.count);

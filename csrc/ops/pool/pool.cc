@@ -52,12 +52,13 @@ void JoinPlanes(const Strides& x, const Strides& out, Geometry& g) {
 
 // Whether one window of few channels is so large that its columns should be shared by threads.
 template <class T>
-bool SharesColumns(const Call& call, const Geometry& g, const Strides& x, int64_t lanes) {
+bool SharesColumns(const Call& call, const Geometry& g, const Strides& x) {
+  const int64_t lines = CeilDiv(g.channels * int64_t{sizeof(T)}, 64);
   const double elements = double(g.images) * double(g.channels) * double(g.columns.in);
   return call.axes == 2 && call.layout == Layout::kNHWC && x.channel == 1 && g.rows.out == 1 &&
          g.columns.out == 1 && g.columns.in >= 64 && g.rows.window >= 16 &&
          elements * sizeof(T) <= double(Caches().l2) &&
-         g.images * CeilDiv(g.channels, lanes) < ThreadsFor(elements * double(g.rows.in) * 0.1);
+         g.images * lines < ThreadsFor(elements * double(g.rows.in) * 0.1);
 }
 
 template <class T>
@@ -68,7 +69,7 @@ void Run(const Call& call, Geometry g, const TensorView& x, const TensorView& ou
   const auto& kernels = PoolKernelsFor<T>(ActiveTarget());
   const Strides from(x, call.layout, call.axes), to(out, call.layout, call.axes);
   const Strides index_to(indices ? *indices : out, call.layout, call.axes);
-  if (!indices && SharesColumns<T>(call, g, from, kernels.lanes)) {
+  if (!indices && SharesColumns<T>(call, g, from)) {
     // First each column, then their row: the same order as that of one tile.
     const Shape shape{g.images, 1, g.columns.in, g.channels};
     std::vector<T> row(g.images * g.columns.in * g.channels);
