@@ -1,8 +1,9 @@
 """avg_pool2d, avg_pool1d and global_avg_pool2d: within derived bounds, the same bits on all paths.
 
 A term of a sum over R x S pixels goes through at most min(R, 16) + ⌈R/16⌉ additions down its column
-and min(S, 16) + ⌈S/16⌉ along the row of sums; the quotient rounds once, and so may its divisor. The
-reference, in float64, adds R·S terms one by one.
+and min(S, 16) + ⌈S/16⌉ along the row of sums, and less where long windows are made of shorter ones;
+the quotient rounds once, and so may its divisor. The reference, in float64, adds R·S terms one by
+one.
 """
 
 import lanewise as lw
@@ -207,13 +208,26 @@ def test_strides_do_not_matter(simd, rng, dtype, layout):
             assert_array_equal(bits(out), bits(y))
 
 
-@pytest.mark.parametrize("window", [(3, 3), (2, 20), (20, 2)])
+@pytest.mark.parametrize("window", [(3, 3), (2, 20), (20, 2), (13, 17)])
 def test_both_layouts_give_the_same_bits(simd, rng, window):
     x = pixels(rng, (2, 21, 22, 19))
     y = lw.avg_pool2d(x, window, stride=1, padding="same")
     planes = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
     again = lw.avg_pool2d(planes, window, stride=1, padding="same", layout="NCHW")
     assert_array_equal(bits(again.transpose(0, 2, 3, 1).copy()), bits(y))
+
+
+@pytest.mark.parametrize("shape", [(1, 70, 90, 3), (3, 7, 7, 40), (1, 300, 80, 33)])
+def test_global_averages_are_those_of_both_layouts(simd, rng, shape):
+    """Also where threads share the columns, or planes are taken together."""
+    x = pixels(rng, shape)
+    for threads in (1, 3):
+        lw.set_num_threads(threads)
+        y = lw.global_avg_pool2d(x)
+        planes = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+        again = lw.global_avg_pool2d(planes, layout="NCHW")
+        assert_array_equal(bits(again.reshape(y.shape)), bits(y))
+        check("avg_pool2d", x, shape[1:3])
 
 
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])

@@ -205,6 +205,43 @@ def test_as_scipy(rng, dtype, size):
         assert_array_equal(actual[0], filtered)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.uint8, np.int64])
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize(
+    ("window", "options"),
+    [
+        (12, {}),
+        (13, {"padding": "same"}),
+        (31, {"padding": 15}),
+        ((33, 2), {"padding": (16, 0), "stride": (2, 1)}),
+        ((3, 40), {"padding": (1, 20), "stride": (3, 1)}),
+        ((17, 20), {"dilation": 2, "padding": "same", "ceil_mode": True}),
+    ],
+)
+def test_long_windows(simd, rng, dtype, layout, window, options):
+    """They are made of shorter ones: values and places are those of all their elements."""
+    shape = (41, 45, 19) if layout == "NHWC" else (19, 41, 45)
+    for levels, op, policy in [(100, "max_pool2d", "propagate"), (3, "min_pool2d", "omit")]:
+        x = image(rng, shape, np.int64, levels).astype(dtype)
+        if np.dtype(dtype).kind == "f":
+            x[rng.random(shape) < 0.001] = np.nan
+            x[rng.random(shape) < 0.3] = -np.inf
+        elif dtype is np.int64:
+            x[rng.random(shape) < 0.3] = np.iinfo(dtype).min
+        check(op, x, window, layout=layout, nan_policy=policy, **options)
+        values = getattr(lw, op)(x, window, layout=layout, nan_policy=policy, **options)
+        for view in list(views(x))[::2]:
+            again = getattr(lw, op)(view, window, layout=layout, nan_policy=policy, **options)
+            assert_array_equal(bits(again), bits(values))
+
+
+def test_a_window_of_a_hundred(rng):
+    x = image(rng, (110, 110, 3), np.int64, 1000).astype(np.float32)
+    for layout in ("NHWC", "NCHW"):
+        given = x if layout == "NHWC" else x.transpose(2, 0, 1).copy()
+        check("max_pool2d", given, 101, stride=(20, 1), padding=50, layout=layout)
+
+
 # ------------------------------------------------------------------------- one dimension and global
 
 

@@ -344,8 +344,11 @@ template <class T>
 struct PickKernels {
   // Numbers of elements: as wide as these, so that one vector has the numbers of another.
   using Number = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
-  // out = the winner of src[t], t < taps. Where that is a NaN, its sign and payload are lost.
+  // out = the winner of src[t], t < taps. Where that is a NaN, its sign and payload are lost. Null,
+  // as pick_pairs, where NaN lose: such numbers are compared as keys.
   void (*pick)(const T* const* src, size_t taps, const Runs& runs, T* out);
+  // out[j] = the winner of row[2j + t], t < taps, at least 2.
+  void (*pick_pairs)(const T* row, size_t taps, const Runs& runs, T* out);
   // The same, and numbers = ids[t] of the first t that wins. Null for elements below 32 bits.
   void (*arg)(const T* const* src, const Number* ids, size_t taps, const Runs& runs, T* out,
               Number* numbers);
@@ -353,6 +356,14 @@ struct PickKernels {
   // numbers = the smallest src_numbers[t] + ids[t] that wins.
   void (*merge_arg)(const T* const* src, const Number* const* src_numbers, const Number* ids,
                     size_t taps, const Runs& runs, T* out, Number* numbers);
+};
+
+// Floating-point numbers as integers of as many bits that are in the same order, -0 before +0, and
+// NaN where `nan` is: so they are compared in one step, NaN included. T is signed.
+template <class T>
+struct FloatKeys {
+  T infinity, nan;  // keys
+  T nan_bits;       // of the NaN that is written
 };
 
 template <class T>
@@ -363,13 +374,18 @@ struct PoolKernels {
   // even[i] = row[2i], odd[i] = row[2i + 1], as far as row[n - 1].
   void (*split)(const T* row, size_t n, T* even, T* odd);
   void (*split_numbers)(const Number* row, size_t n, Number* even, Number* odd);
+  // to = the keys of numbers in memory; `to` may be `from` if there is one run. And values[i] = its
+  // number, i < n. Null but for signed integers of 16 bits and more.
+  void (*to_keys)(const T* from, const Runs& runs, const FloatKeys<T>& keys, T* to);
+  void (*from_keys)(T* values, size_t n, const FloatKeys<T>& keys);
   // out = 0 + b_0 + b_1 + ..., added in this order, where b_k = 0 + the sum of one block of src[t]
   // in the order of t: of the first `first` taps, then of `block` taps each, and of what is left.
-  // Overlaps no source. Null, as `divide`, for integers.
+  // Overlaps no source. Null, as are `divide` and `divide_each`, for integers.
   void (*sum)(const T* const* src, size_t taps, size_t first, size_t block, const Runs& runs,
               T* out);
-  // values[i] = values[i] / divisor, i < n.
+  // values[i] = values[i] / divisor, or divisors[i], i < n.
   void (*divide)(T* values, size_t n, T divisor);
+  void (*divide_each)(T* values, size_t n, const T* divisors);
 };
 
 template <class T>

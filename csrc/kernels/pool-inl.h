@@ -32,30 +32,42 @@ struct Position {
   }
 };
 
-// Calls taps.Do<V>(d, position) for V neighbouring vectors of kLanes at a time, so that V loads
-// share the load of a tap's pointer: 4 winners and 4 masks, or 4 totals and 4 parts, of 16
-// registers. A run's last vector overlaps the one before it and writes the same again; a run
-// shorter than a vector is taken in shorter vectors.
+// V neighbouring vectors of kLanes; unless they are whole, the last ends where the run does and may
+// overlap those before it: it writes the same again.
+template <size_t kLanes, size_t V, bool kWhole>
+struct Block {
+  Position begin;
+  size_t last;  // where the last vector begins, from `begin` on
+  HWY_INLINE Position operator[](size_t v) const {
+    return begin + (kWhole ? v * kLanes : HWY_MIN(v * kLanes, last));
+  }
+};
+
+// Calls taps.Do(d, block) for up to Taps::kVectors vectors at a time, so that loads share that of a
+// tap's pointer: 4 winners and 4 masks, or 4 totals and 4 parts, of 16 registers. A run shorter
+// than a vector is taken in shorter vectors.
 template <size_t kLanes, class T, class Taps>
 HWY_INLINE void ForEachVector(const Runs& runs, const Taps& taps) {
   if constexpr (kLanes > 1) {
     if (runs.len < kLanes) return ForEachVector<kLanes / 2, T>(runs, taps);
   }
-  constexpr bool kWhole = kLanes == hn::MaxLanes(PoolTag<T>());
-  constexpr size_t V = kWhole ? Taps::kVectors : 1;
+  constexpr size_t V = kLanes == hn::MaxLanes(PoolTag<T>()) ? Taps::kVectors : 1;
   const hn::CappedTag<T, kLanes> d;
   for (size_t i = 0; i < runs.count; ++i) {
     const ptrdiff_t run = static_cast<ptrdiff_t>(i);
     const Position begin{run * runs.src_step, run * runs.out_step, run * runs.number_step};
     size_t j = 0;
-    for (; j + V * kLanes <= runs.len; j += V * kLanes) taps.template Do<V>(d, begin + j);
-    if constexpr (V > 2) {
-      for (; j + 2 * kLanes <= runs.len; j += 2 * kLanes) taps.template Do<2>(d, begin + j);
+    for (; j + V * kLanes <= runs.len; j += V * kLanes) {
+      taps.Do(d, Block<kLanes, V, true>{begin + j, 0});
     }
-    if constexpr (V > 1) {
-      for (; j + kLanes <= runs.len; j += kLanes) taps.template Do<1>(d, begin + j);
+    const size_t rest = runs.len - j;
+    if (V > 2 && rest > 2 * kLanes) {
+      taps.Do(d, Block<kLanes, V, false>{begin + j, rest - kLanes});
+    } else if (V > 1 && rest > kLanes) {
+      taps.Do(d, Block<kLanes, HWY_MIN(V, 2), false>{begin + j, rest - kLanes});
+    } else if (rest > 0) {
+      taps.Do(d, Block<kLanes, 1, true>{begin + (runs.len - kLanes), 0});
     }
-    if (j < runs.len) taps.template Do<1>(d, begin + (runs.len - kLanes));
   }
 }
 
@@ -101,8 +113,72 @@ struct Rule {
   }
 };
 
-// The winner of x_t. Where NaNs win they are counted beside Max or Min, which treat them
+// In which lanes a or b is a NaN.
+template <class V>
+HWY_INLINE auto EitherNaN(V a, V b) {
+#if HWY_TARGET == HWY_AVX3
+  using M = decltype(hn::IsNaN(a));
+  if constexpr (std::is_same_v<decltype(a.raw), __m512>) {
+    return M{_mm512_cmp_ps_mask(a.raw, b.raw, _CMP_UNORD_Q)};
+  } else if constexpr (std::is_same_v<decltype(a.raw), __m512d>) {
+    return M{_mm512_cmp_pd_mask(a.raw, b.raw, _CMP_UNORD_Q)};
+  } else {
+    return hn::Or(hn::IsNaN(a), hn::IsNaN(b));
+  }
+#elif HWY_TARGET == HWY_AVX2
+  using M = decltype(hn::IsNaN(a));
+  if constexpr (std::is_same_v<decltype(a.raw), __m256>) {
+    return M{_mm256_cmp_ps(a.raw, b.raw, _CMP_UNORD_Q)};
+  } else if constexpr (std::is_same_v<decltype(a.raw), __m256d>) {
+    return M{_mm256_cmp_pd(a.raw, b.raw, _CMP_UNORD_Q)};
+  } else {
+    return hn::Or(hn::IsNaN(a), hn::IsNaN(b));
+  }
+#else
+  return hn::Or(hn::IsNaN(a), hn::IsNaN(b));
+#endif
+}
+
+// The winner of some elements, where NaNs win. They are counted beside Max or Min, which treat them
 // differently on each target.
+template <class T, class R, class D>
+struct Winner {
+  using V = hn::Vec<D>;
+  static constexpr bool kCounts = R::kHasNaN;
+  V best;
+  hn::Mask<D> nan;
+
+  explicit HWY_INLINE Winner(V x) : best(x) {
+    if constexpr (kCounts) nan = hn::IsNaN(x);
+  }
+  HWY_INLINE Winner(V x, V y) : best(Better(y, x)) {
+    if constexpr (kCounts) nan = EitherNaN(x, y);
+  }
+  HWY_INLINE Winner() = default;
+
+  // With what comes later: of level elements the first one wins.
+  HWY_INLINE void Join(const Winner& later) {
+    best = Better(later.best, best);
+    if constexpr (kCounts) nan = hn::Or(nan, later.nan);
+  }
+  HWY_INLINE void Join(V x) {
+    best = Better(x, best);
+    if constexpr (kCounts) nan = hn::Or(nan, hn::IsNaN(x));
+  }
+  HWY_INLINE void Join(V x, V y) {
+    best = Better(y, Better(x, best));
+    if constexpr (kCounts) nan = hn::Or(nan, EitherNaN(x, y));
+  }
+  HWY_INLINE V Value(D d) const {
+    if constexpr (kCounts) return hn::IfThenElse(nan, hn::NaN(d), best);
+    return best;
+  }
+
+ private:
+  static HWY_INLINE V Better(V x, V best) { return R::Better(x, best); }
+};
+
+// The winner of x_t.
 template <class T, class R>
 struct PickTaps {
   static constexpr size_t kVectors = 4;
@@ -110,37 +186,67 @@ struct PickTaps {
   size_t count;
   T* out;
 
-  template <size_t V, class D>
-  HWY_INLINE void Do(D d, Position at) const {
-    using Vec = hn::Vec<D>;
-    const size_t lanes = hn::Lanes(d);
-    Vec best[V];
-    hn::Mask<D> nan[V];
-    for (size_t v = 0; v < V; ++v) {
-      best[v] = hn::LoadU(d, src[0] + at.src + v * lanes);
-      if constexpr (R::kHasNaN) nan[v] = hn::IsNaN(best[v]);
-    }
-    for (size_t t = 1; t < count; ++t) {
-      const T* HWY_RESTRICT tap = src[t] + at.src;
+  template <size_t kLanes, size_t V, bool kWhole, class D>
+  HWY_INLINE void Do(D d, const Block<kLanes, V, kWhole>& at) const {
+    Winner<T, R, D> won[V];
+    for (size_t v = 0; v < V; ++v) won[v] = Winner<T, R, D>(hn::LoadU(d, src[0] + at[v].src));
+    size_t t = 1;
+    for (; t + 1 < count; t += 2) {
+      const T *x = src[t], *y = src[t + 1];
       for (size_t v = 0; v < V; ++v) {
-        const Vec x = hn::LoadU(d, tap + v * lanes);
-        if constexpr (R::kOmits) {
-          best[v] = hn::IfThenElse(R::Wins(x, best[v]), x, best[v]);
-        } else {
-          best[v] = R::Better(x, best[v]);
-          if constexpr (R::kHasNaN) nan[v] = hn::Or(nan[v], hn::IsNaN(x));
-        }
+        won[v].Join(hn::LoadU(d, x + at[v].src), hn::LoadU(d, y + at[v].src));
       }
     }
-    for (size_t v = 0; v < V; ++v) {
-      if constexpr (R::kHasNaN) {
-        if constexpr (R::kOmits) nan[v] = hn::IsNaN(best[v]);
-        best[v] = hn::IfThenElse(nan[v], hn::NaN(d), best[v]);
-      }
-      hn::StoreU(best[v], d, out + at.out + v * lanes);
+    if (t < count) {
+      for (size_t v = 0; v < V; ++v) won[v].Join(hn::LoadU(d, src[t] + at[v].src));
     }
+    for (size_t v = 0; v < V; ++v) hn::StoreU(won[v].Value(d), d, out + at[v].out);
   }
 };
+
+// The winner of row[2j + t].
+template <class T, class R, class D>
+HWY_INLINE void PickOfPairs(D d, const T* row, size_t taps, T* out) {
+  hn::Vec<D> even, odd;
+  hn::LoadInterleaved2(d, row, even, odd);
+  Winner<T, R, D> won(even, odd);
+  size_t t = 2;
+  for (; t + 1 < taps; t += 2) {
+    hn::LoadInterleaved2(d, row + t, even, odd);
+    won.Join(even, odd);
+  }
+  if (t < taps) {  // the later of a pair, so that nothing beyond it is read
+    hn::LoadInterleaved2(d, row + t - 1, even, odd);
+    won.Join(odd);
+  }
+  hn::StoreU(won.Value(d), d, out);
+}
+
+template <class T, class R>
+void PickPairs(const T* row, size_t taps, const Runs& runs, T* out) {
+  const PoolTag<T> d;
+  const hn::CappedTag<T, 16 / sizeof(T)> half;
+  const hn::CappedTag<T, 1> one;
+  const size_t lanes = hn::Lanes(d), few = hn::Lanes(half);
+  for (size_t i = 0; i < runs.count; ++i, row += runs.src_step, out += runs.out_step) {
+    size_t j = 0;
+    if (runs.len >= lanes) {
+      for (; j + lanes <= runs.len; j += lanes) PickOfPairs<T, R>(d, row + 2 * j, taps, out + j);
+      j = HWY_MIN(j, runs.len - lanes);
+      PickOfPairs<T, R>(d, row + 2 * j, taps, out + j);
+    } else if (runs.len >= few) {
+      for (; j + few < runs.len; j += few) PickOfPairs<T, R>(half, row + 2 * j, taps, out + j);
+      j = runs.len - few;
+      PickOfPairs<T, R>(half, row + 2 * j, taps, out + j);
+    } else {
+      for (; j < runs.len; ++j) {
+        Winner<T, R, decltype(one)> won(hn::LoadU(one, row + 2 * j));
+        for (size_t t = 1; t < taps; ++t) won.Join(hn::LoadU(one, row + 2 * j + t));
+        hn::StoreU(won.Value(one), one, out + j);
+      }
+    }
+  }
+}
 
 // The winner of x_t and the id of the first t that has it.
 template <class T, class R>
@@ -152,30 +258,29 @@ struct ArgTaps {
   T* out;
   PoolNumber<T>* numbers;
 
-  template <size_t V, class D>
-  HWY_INLINE void Do(D d, Position at) const {
+  template <size_t kLanes, size_t V, bool kWhole, class D>
+  HWY_INLINE void Do(D d, const Block<kLanes, V, kWhole>& at) const {
     const hn::Rebind<PoolNumber<T>, D> dn;
     using Vec = hn::Vec<D>;
-    const size_t lanes = hn::Lanes(d);
     Vec best[V];
     hn::Vec<decltype(dn)> number[V];
     for (size_t v = 0; v < V; ++v) {
-      best[v] = hn::LoadU(d, src[0] + at.src + v * lanes);
+      best[v] = hn::LoadU(d, src[0] + at[v].src);
       number[v] = hn::Set(dn, ids[0]);
     }
     for (size_t t = 1; t < count; ++t) {
-      const T* HWY_RESTRICT tap = src[t] + at.src;
+      const T* HWY_RESTRICT tap = src[t];
       const auto id = hn::Set(dn, ids[t]);
       for (size_t v = 0; v < V; ++v) {
-        const Vec x = hn::LoadU(d, tap + v * lanes);
+        const Vec x = hn::LoadU(d, tap + at[v].src);
         const auto wins = R::Wins(x, best[v]);
         best[v] = hn::IfThenElse(wins, x, best[v]);
         number[v] = hn::IfThenElse(hn::RebindMask(dn, wins), id, number[v]);
       }
     }
     for (size_t v = 0; v < V; ++v) {
-      hn::StoreU(best[v], d, out + at.out + v * lanes);
-      hn::StoreU(number[v], dn, numbers + at.number + v * lanes);
+      hn::StoreU(best[v], d, out + at[v].out);
+      hn::StoreU(number[v], dn, numbers + at[v].number);
     }
   }
 };
@@ -183,7 +288,7 @@ struct ArgTaps {
 // The same for x_t that carry numbers: of level ones the smallest number wins.
 template <class T, class R>
 struct MergeArgTaps {
-  static constexpr size_t kVectors = 1;
+  static constexpr size_t kVectors = 2;
   const T* const* src;
   const PoolNumber<T>* const* src_numbers;
   const PoolNumber<T>* ids;
@@ -191,25 +296,22 @@ struct MergeArgTaps {
   T* out;
   PoolNumber<T>* numbers;
 
-  template <size_t V, class D>
-  HWY_INLINE void Do(D d, Position at) const {
+  template <size_t kLanes, size_t V, bool kWhole, class D>
+  HWY_INLINE void Do(D d, const Block<kLanes, V, kWhole>& at) const {
     const hn::Rebind<PoolNumber<T>, D> dn;
-    const size_t lanes = hn::Lanes(d);
     for (size_t v = 0; v < V; ++v) {
-      auto best = hn::LoadU(d, src[0] + at.src + v * lanes);
-      auto number =
-          hn::Add(hn::LoadU(dn, src_numbers[0] + at.src + v * lanes), hn::Set(dn, ids[0]));
+      auto best = hn::LoadU(d, src[0] + at[v].src);
+      auto number = hn::Add(hn::LoadU(dn, src_numbers[0] + at[v].src), hn::Set(dn, ids[0]));
       for (size_t t = 1; t < count; ++t) {
-        const auto x = hn::LoadU(d, src[t] + at.src + v * lanes);
-        const auto id =
-            hn::Add(hn::LoadU(dn, src_numbers[t] + at.src + v * lanes), hn::Set(dn, ids[t]));
+        const auto x = hn::LoadU(d, src[t] + at[v].src);
+        const auto id = hn::Add(hn::LoadU(dn, src_numbers[t] + at[v].src), hn::Set(dn, ids[t]));
         const auto before = hn::RebindMask(d, hn::Lt(id, number));
         const auto wins = hn::Or(R::Wins(x, best), hn::And(R::Level(x, best), before));
         best = hn::IfThenElse(wins, x, best);
         number = hn::IfThenElse(hn::RebindMask(dn, wins), id, number);
       }
-      hn::StoreU(best, d, out + at.out + v * lanes);
-      hn::StoreU(number, dn, numbers + at.number + v * lanes);
+      hn::StoreU(best, d, out + at[v].out);
+      hn::StoreU(number, dn, numbers + at[v].number);
     }
   }
 };
@@ -222,28 +324,53 @@ struct SumTaps {
   size_t count, first, block;
   T* out;
 
-  template <size_t V, class D>
-  HWY_INLINE void Do(D d, Position at) const {
+  template <size_t kLanes, size_t V, bool kWhole, class D>
+  HWY_INLINE void Do(D d, const Block<kLanes, V, kWhole>& at) const {
     using Vec = hn::Vec<D>;
-    const size_t lanes = hn::Lanes(d);
     Vec total[V], part[V];
     for (size_t v = 0; v < V; ++v) total[v] = hn::Zero(d);
     for (size_t t = 0, end = first; t < count; end = t + block) {
       for (size_t v = 0; v < V; ++v) part[v] = hn::Zero(d);
       for (; t < HWY_MIN(end, count); ++t) {
-        const T* HWY_RESTRICT tap = src[t] + at.src;
+        const T* HWY_RESTRICT tap = src[t];
         for (size_t v = 0; v < V; ++v) {
-          part[v] = hn::Add(part[v], hn::LoadU(d, tap + v * lanes));
+          part[v] = hn::Add(part[v], hn::LoadU(d, tap + at[v].src));
         }
       }
       for (size_t v = 0; v < V; ++v) total[v] = hn::Add(total[v], part[v]);
     }
-    for (size_t v = 0; v < V; ++v) hn::StoreU(total[v], d, out + at.out + v * lanes);
+    for (size_t v = 0; v < V; ++v) hn::StoreU(total[v], d, out + at[v].out);
   }
 };
 
+// The same for four integers of one run of at least a vector: what cascades of windows do most.
+template <class T, class R>
+HWY_INLINE void PickFour(const T* const* src, size_t n, T* out) {
+  const PoolTag<T> d;
+  const size_t lanes = hn::Lanes(d);
+  const T *HWY_RESTRICT a = src[0], *HWY_RESTRICT b = src[1];
+  const T *HWY_RESTRICT c = src[2], *HWY_RESTRICT e = src[3];
+  const auto pick = [&](size_t i) HWY_ATTR {
+    const auto first = R::Better(hn::LoadU(d, b + i), hn::LoadU(d, a + i));
+    const auto last = R::Better(hn::LoadU(d, e + i), hn::LoadU(d, c + i));
+    hn::StoreU(R::Better(last, first), d, out + i);
+  };
+  size_t i = 0;
+  for (; i + 2 * lanes <= n; i += 2 * lanes) {
+    pick(i);
+    pick(i + lanes);
+  }
+  if (i + lanes <= n) pick(i);
+  pick(n - lanes);
+}
+
 template <class T, class R>
 void PickOf(const T* const* src, size_t taps, const Runs& runs, T* out) {
+  if constexpr (std::is_integral_v<T>) {
+    if (taps == 4 && runs.count == 1 && runs.len >= hn::Lanes(PoolTag<T>())) {
+      return PickFour<T, R>(src, runs.len, out);
+    }
+  }
   ForEachVector<T>(runs, PickTaps<T, R>{src, taps, out});
 }
 
@@ -272,6 +399,17 @@ void Divide(T* values, size_t n, T divisor) {
              [&](auto v, size_t) HWY_ATTR { return hn::Div(v, hn::Set(d, divisor)); });
 }
 
+template <class T>
+void DivideEach(T* values, size_t n, const T* divisors) {
+  const PoolTag<T> d;
+  MapVectors(d, values, n, values, [&](auto v, size_t i) HWY_ATTR {
+    const size_t left = n - i;
+    const auto divisor =
+        left < hn::Lanes(d) ? LoadFirst(d, divisors + i, left, T(1)) : hn::LoadU(d, divisors + i);
+    return hn::Div(v, divisor);
+  });
+}
+
 // Also for numbers: T is any element type.
 template <class T>
 void Split(const T* row, size_t n, T* even, T* odd) {
@@ -290,13 +428,46 @@ void Split(const T* row, size_t n, T* even, T* odd) {
   }
 }
 
+// Numbers to keys and back: but for NaN, the bits below the sign are flipped where it is set.
+template <class D, class V = hn::Vec<D>, class T = hn::TFromD<D>>
+HWY_INLINE V FlipNegative(D d, V bits) {
+  return hn::Xor(bits, hn::And(hn::BroadcastSignBit(bits), hn::Set(d, hwy::LimitsMax<T>())));
+}
+template <class D, class V = hn::Vec<D>, class T = hn::TFromD<D>>
+HWY_INLINE V ReplaceNaN(D d, V keys, T infinity, V other, V by) {
+  const auto beyond = hn::Or(hn::Gt(keys, hn::Set(d, infinity)),
+                             hn::Lt(keys, hn::Set(d, static_cast<T>(~infinity))));
+  return hn::IfThenElse(beyond, by, other);
+}
+
+template <class T>
+void ToKeys(const T* from, const Runs& runs, const FloatKeys<T>& keys, T* to) {
+  const PoolTag<T> d;
+  for (size_t i = 0; i < runs.count; ++i, from += runs.src_step, to += runs.out_step) {
+    MapVectors(d, from, runs.len, to, [&](auto bits, size_t) HWY_ATTR {
+      const auto key = FlipNegative(d, bits);
+      return ReplaceNaN(d, key, keys.infinity, key, hn::Set(d, keys.nan));
+    });
+  }
+}
+
+template <class T>
+void FromKeys(T* values, size_t n, const FloatKeys<T>& keys) {
+  const PoolTag<T> d;
+  MapVectors(d, values, n, values, [&](auto key, size_t) HWY_ATTR {
+    return ReplaceNaN(d, key, keys.infinity, FlipNegative(d, key), hn::Set(d, keys.nan_bits));
+  });
+}
+
 template <class T, bool kSmallest, bool kOmitNaN>
 constexpr PickKernels<T> MakePick() {
   using R = Rule<T, kSmallest, kOmitNaN>;
   if constexpr (sizeof(T) < 4) {
-    return {PickOf<T, R>, nullptr, nullptr};
+    return {PickOf<T, R>, PickPairs<T, R>, nullptr, nullptr};
+  } else if constexpr (R::kHasNaN && kOmitNaN) {
+    return {nullptr, nullptr, ArgOf<T, R>, MergeArgOf<T, R>};
   } else {
-    return {PickOf<T, R>, ArgOf<T, R>, MergeArgOf<T, R>};
+    return {PickOf<T, R>, PickPairs<T, R>, ArgOf<T, R>, MergeArgOf<T, R>};
   }
 }
 
@@ -309,10 +480,18 @@ constexpr PoolKernels<T> MakePool() {
                          Split<T>,
                          Split<PoolNumber<T>>,
                          nullptr,
+                         nullptr,
+                         nullptr,
+                         nullptr,
                          nullptr};
+  if constexpr (std::is_integral_v<T> && std::is_signed_v<T> && sizeof(T) > 1) {
+    kernels.to_keys = ToKeys<T>;
+    kernels.from_keys = FromKeys<T>;
+  }
   if constexpr (!std::is_integral_v<T>) {
     kernels.sum = Sum<T>;
     kernels.divide = Divide<T>;
+    kernels.divide_each = DivideEach<T>;
   }
   return kernels;
 }

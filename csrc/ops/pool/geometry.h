@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "lanewise/pool.h"
+#include "ops/pool/cascade.h"
 #include "ops/strided.h"
 
 namespace lanewise::pool {
@@ -52,6 +53,15 @@ struct Inside {
     begin = std::min(end, CeilDiv(axis.before, axis.stride));
   }
 };
+
+// How the windows' rows and columns are reduced where they are long: a function of the geometry of
+// one image. Columns follow one another in scratch only where the stride is 1.
+inline Cascade TallCascade(const Geometry& g) {
+  return g.rows.window <= Cascade::kMaxRows ? Cascade(g.rows, 2) : Cascade();
+}
+inline Cascade WideCascade(const Geometry& g) {
+  return g.columns.stride == 1 ? Cascade(g.columns, 0) : Cascade();
+}
 
 // Validates x's shape and the options for `axes` spatial axes; the errors are in the name of `op`.
 Geometry Resolve(const char* op, int axes, const Shape& x, const PoolOptions& options);

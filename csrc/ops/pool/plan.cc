@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <limits>
 
 #include "runtime/cpu.h"
 #include "runtime/parallel.h"
@@ -29,16 +30,23 @@ int64_t RowsUnder(const WindowAxis& axis) {
   return std::min(axis.in, axis.dilation * (axis.window - 1) + 1);
 }
 
+// The number of the last tap of a window, as far as a whole window lies in the image.
+int64_t TallestNumber(const Geometry& g) {
+  return g.rows.dilation * (g.rows.window - 1) * g.columns.in +
+         g.columns.dilation * (g.columns.window - 1);
+}
+
 }  // namespace
 
 template <class T>
-Plan<T>::Plan(const Geometry& g, const Reduction& what, const Strides& x, bool native,
+Plan<T>::Plan(const Geometry& g, const Reduction& what, const Strides& x, bool native, bool keyed,
               int64_t lanes)
     : reduction(what),
       row_taps(std::min(g.rows.window, g.rows.in)),
       column_taps(std::min(g.columns.window, g.columns.in)),
-      stride(std::min(g.columns.stride, g.columns.in)) {
-  ChooseWay(g, x, native, lanes);
+      stride(std::min(g.columns.stride, g.columns.in)),
+      row_stride(g.rows.stride) {
+  ChooseWay(g, x, native, keyed, lanes);
   ChooseTile(g, lanes);
   ChooseTasks(g, lanes);
 }
@@ -52,23 +60,36 @@ bool Plan<T>::DirectIsPossible() const {
 }
 
 template <class T>
-void Plan<T>::ChooseWay(const Geometry& g, const Strides& x, bool native, int64_t lanes) {
+void Plan<T>::ChooseWay(const Geometry& g, const Strides& x, bool native, bool keyed,
+                        int64_t lanes) {
   const bool near_channels = x.channel == 1 && g.channels > 1;
+  tall = TallCascade(g);
+  wide = WideCascade(g);
+  // Numbers of padding must be larger than those of pixels, and fit their type.
+  if (reduction.numbered && tall && TallestNumber(g) >= std::numeric_limits<Number>::max() / 2) {
+    tall = Cascade();
+  }
   // Where a window's rows come in chunks, x must lie as scratch does, which holds the chunks
   // before.
-  gathered = !native || (near_channels ? row_taps > kMaxRows : x.column != 1 && g.columns.in > 1);
+  gathered = !native || keyed || tall ||
+             (near_channels ? row_taps > kMaxRows : x.column != 1 && g.columns.in > 1);
   pixels =
       near_channels || (gathered && g.channels > 1 && std::abs(x.channel) < std::abs(x.column));
-  direct = pixels && g.channels >= lanes && DirectIsPossible() && DirectCost() <= SeparableCost();
-  split = !direct && g.columns.stride > 1 && (pixels ? g.channels : 1) < lanes;
-  reuse = gathered && g.rows.out > 1 && g.rows.stride < g.rows.dilation * (g.rows.window - 1) + 1;
+  direct = pixels && g.channels >= lanes && !tall && !wide && DirectIsPossible() &&
+           DirectCost() <= SeparableCost();
+  pairs = !pixels && column_taps > 1 && !reduction.average && !reduction.numbered &&
+          g.columns.stride == 2 && g.columns.dilation == 1;
+  split = !direct && !pairs && g.columns.stride > 1 && (pixels ? g.channels : 1) < lanes;
+  reuse = gathered && !tall && g.rows.out > 1 &&
+          g.rows.stride < g.rows.dilation * (g.rows.window - 1) + 1;
   ChooseRing(g);
 }
 
 template <class T>
 void Plan<T>::ChooseRing(const Geometry& g) {
   chunk = std::min(row_taps, gathered && !reuse ? kMaxCopies : kMaxRows);
-  ring = reuse ? RowsUnder(g.rows) : gathered ? chunk : 0;
+  ring = reuse ? RowsUnder(g.rows) : tall ? 0 : gathered ? chunk : 0;
+  if (tall) chunk = row_taps;
 }
 
 template <class T>
@@ -81,6 +102,15 @@ void Plan<T>::ChooseTile(const Geometry& g, int64_t lanes) {
   // Rows of planes are short: for 28 outputs, calls would take longer than the work. A quarter of
   // L1 leaves room for the sorted copy and the results.
   const int64_t row_bytes = length * int64_t{sizeof(T)} * (reduction.numbered ? 2 : 1);
+  if (tall) {  // the rows above the first output are computed anew for each batch
+    batch = g.rows.out;
+    const size_t room = Caches().l2 / 2;
+    for (size_t bytes = ScratchBytes(); batch > 1 && bytes > room; bytes = ScratchBytes()) {
+      batch = std::clamp<int64_t>(batch * room / bytes, 1, batch - 1);
+    }
+    batch = CeilDiv(g.rows.out, CeilDiv(g.rows.out, batch));
+    return;
+  }
   if (!pixels && !gathered && chunk == row_taps) {
     batch = std::max<int64_t>(1, Caches().l1 / 4 / row_bytes);
   }
@@ -93,6 +123,12 @@ template <class T>
 bool Plan<T>::FitTile(const Geometry& g, int64_t lanes) {
   batch = 1;
   depth = pixels ? g.channels : 1;
+  if (tall && pixels) {
+    // A strip is four vectors wide at most, and as many rows as the window has fit.
+    const int64_t column_bytes = ColumnsUnder(g.columns, g.columns.out) * int64_t{sizeof(T)};
+    const int64_t room = static_cast<int64_t>(Caches().l2) / 2 / (column_bytes * g.rows.window);
+    depth = std::min(depth, std::clamp(room / lanes * lanes, lanes, 4 * lanes));
+  }
   outputs = g.columns.out;
   const int64_t fewest = ColumnsUnder(g.columns, 1) / g.columns.stride + 1;
   while (true) {
@@ -123,9 +159,12 @@ void Plan<T>::ChooseTasks(const Geometry& g, int64_t lanes) {
   // Tasks of 10 µs cost little to hand out. Rows are cut where there are too few tasks otherwise.
   const int64_t planes = static_cast<int64_t>(std::min(1 + 10e3 / plane_ns, double(g.channels)));
   channels = pixels ? Split(g.channels, lanes, depth) : Split(g.channels, 1, planes);
-  columns = Split(g.columns.out, 1, outputs);
   const int64_t threads = ThreadsFor(total_ns);
-  const int64_t bands = CeilDiv(8 * threads, g.images * channels.count * columns.count);
+  const int64_t others = g.images * channels.count * g.rows.out;
+  columns = Split(g.columns.out, 1, outputs, others < 2 * threads ? 2 * threads : 1);
+  // A band of a cascade computes the rows above its first output anew.
+  const int64_t bands =
+      CeilDiv((tall ? 2 : 8) * threads, g.images * channels.count * columns.count);
   rows =
       Split(g.rows.out, 1, g.rows.out, threads == 1 ? 1 : std::min(bands, CeilDiv(g.rows.out, 4)));
 }
@@ -136,10 +175,18 @@ size_t Plan<T>::ScratchBytes() const {
     using U = decltype(element);
     return Scratch::Bytes<U>(RowSize()) * (1 + SpareRows()) +
            (split ? Scratch::Bytes<U>(RowSize()) : 0) + Scratch::Bytes<U>(ResultSize()) +
-           Scratch::Bytes<const U*>(taps) + Scratch::Bytes<const U*>(tile_taps);
+           Scratch::Bytes<const U*>(taps) + 2 * Scratch::Bytes<const U*>(tile_taps);
   };
   const size_t ids = Scratch::Bytes<Number>(Pointers()) + Scratch::Bytes<Number>(tile_taps);
-  return rows_of(T(), Pointers()) + Scratch::Bytes<T>(ring * length * depth) +
+  const auto cascades_of = [&](auto element) {
+    using U = decltype(element);
+    return Scratch::Bytes<U>(tall ? (tall.levels + 1) * StripSize() : 0) +
+           Scratch::Bytes<U>(wide.levels * WideRows() * length * depth) +
+           Scratch::Bytes<const U*>(Pointers() + tile_taps);
+  };
+  const size_t divisors = Scratch::Bytes<T>(Divisors()) + Scratch::Bytes<double>(Divisors());
+  return divisors + cascades_of(T()) + (reduction.numbered ? cascades_of(Number()) : 0) +
+         rows_of(T(), Pointers()) + Scratch::Bytes<T>(ring * length * depth) +
          Scratch::Bytes<int64_t>(ring) + (reduction.numbered ? rows_of(Number(), 0) + ids : 0);
 }
 

@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <limits>
+#include <vector>
 
 #include "ops/pool/tile.h"
+#include "runtime/cpu.h"
 #include "runtime/error.h"
 
 namespace lanewise {
@@ -31,17 +33,59 @@ void CheckSpan(const Call& call, DType dtype, const Geometry& g) {
   }
 }
 
+// Planes that follow one another in memory, and whose windows follow one another as in one plane,
+// are one: many small planes are taken together.
+void JoinPlanes(const Strides& x, const Strides& out, Geometry& g) {
+  const auto follow = [&](const Strides& s, int64_t rows) {
+    return s.channel == rows * s.row && (g.images == 1 || s.image == g.channels * s.channel);
+  };
+  const bool apart = g.rows.dilation * (g.rows.window - 1) < g.rows.stride;
+  if (!apart || g.rows.before > 0 || g.rows.out * g.rows.stride != g.rows.in ||
+      !follow(x, g.rows.in) || !follow(out, g.rows.out)) {
+    return;
+  }
+  const int64_t planes = g.images * g.channels;
+  g.rows.in *= planes;
+  g.rows.out *= planes;
+  g.images = g.channels = 1;
+}
+
+// Whether one window of few channels is so large that its columns should be shared by threads.
 template <class T>
-void Run(const Call& call, const Geometry& g, const TensorView& x, const TensorView& out,
-         const TensorView* indices) {
+bool SharesColumns(const Call& call, const Geometry& g, const Strides& x) {
+  const int64_t lines = CeilDiv(g.channels * int64_t{sizeof(T)}, 64);
+  const double elements = double(g.images) * double(g.channels) * double(g.columns.in);
+  return call.axes == 2 && call.layout == Layout::kNHWC && x.channel == 1 && g.rows.out == 1 &&
+         g.columns.out == 1 && g.columns.in >= 64 && g.rows.window >= 16 &&
+         elements * sizeof(T) <= double(Caches().l2) &&
+         g.images * lines < ThreadsFor(elements * double(g.rows.in) * 0.1);
+}
+
+template <class T>
+void Run(const Call& call, Geometry g, const TensorView& x, const TensorView& out,
+         const TensorView* indices, const FloatKeys<T>* keys = nullptr) {
   if (indices) CheckSpan<T>(call, x.dtype, g);
   if (g.images == 0 || g.channels == 0 || g.rows.out == 0 || g.columns.out == 0) return;
   const auto& kernels = PoolKernelsFor<T>(ActiveTarget());
   const Strides from(x, call.layout, call.axes), to(out, call.layout, call.axes);
   const Strides index_to(indices ? *indices : out, call.layout, call.axes);
+  if (!indices && SharesColumns<T>(call, g, from)) {
+    // First each column, then their row: the same order as that of one tile.
+    const Shape shape{g.images, 1, g.columns.in, g.channels};
+    std::vector<T> row(g.images * g.columns.in * g.channels);
+    const TensorView columns = ContiguousView(row.data(), DTypeOf<T>::value, shape);
+    Call each = call, all = call;
+    each.reduction.sum = true;
+    all.reduction.parts = EndTap(g.rows, 0) - FirstTap(g.rows, 0);
+    if (call.reduction.count_include_pad) all.reduction.parts = PaddedTaps(g.rows, 0);
+    const WindowAxis pixel{g.columns.in, 1, 1, 1, 0, 0, g.columns.in}, one_row{1, 1, 1, 1, 0, 0, 1};
+    Run<T>(each, {g.images, g.channels, g.rows, pixel}, x, columns, nullptr, keys);
+    return Run<T>(all, {g.images, g.channels, one_row, g.columns}, columns, out, nullptr, keys);
+  }
+  if (!indices) JoinPlanes(from, to, g);
   const Source<T> source(x);
   const Sink<T> sink(out);
-  const Plan<T> plan(g, call.reduction, from, source.native(), kernels.lanes);
+  const Plan<T> plan(g, call.reduction, from, source.native(), keys != nullptr, kernels.lanes);
 
   const int64_t per_block = plan.rows.count * plan.columns.count;
   const int64_t per_image = plan.channels.count * per_block;
@@ -50,7 +94,7 @@ void Run(const Call& call, const Geometry& g, const TensorView& x, const TensorV
     const int64_t image = task / per_image, block = task % per_image / per_block;
     const int64_t columns = task % per_block / plan.rows.count, rows = task % plan.rows.count;
     const int64_t end = plan.channels.end(block);
-    Tile<T> tile(kernels, plan, g, from, to, index_to, scratch);
+    Tile<T> tile(kernels, plan, g, keys, from, to, index_to, scratch);
     for (int64_t c = plan.channels.begin(block), depth; c < end; c += depth) {
       depth = plan.pixels ? end - c : 1;
       tile.Run(source + (image * from.image + c * from.channel),
@@ -63,10 +107,37 @@ void Run(const Call& call, const Geometry& g, const TensorView& x, const TensorV
   });
 }
 
-// Winners are of x's own type. Narrow floating-point numbers are compared as float, which changes
-// none of them; narrow integers, if numbered, in lanes as wide as their numbers.
+// Floating-point numbers with this infinity as integers T.
+template <class T>
+void RunKeys(const Call& call, const Geometry& g, TensorView x, TensorView out, T infinity) {
+  // The quiet NaN without a sign, and with it, whose key is beyond all others at the other end.
+  const T nan = static_cast<T>(infinity | (infinity & -infinity) >> 1);
+  const Pick pick = call.reduction.pick;
+  const bool last = pick == Pick::kMax || pick == Pick::kMinOmitNaN;
+  const FloatKeys<T> keys{infinity, last ? nan : static_cast<T>(~nan), nan};
+  x.dtype = out.dtype = DTypeOf<T>::value;
+  Run<T>(call, g, x, out, nullptr, &keys);
+}
+
+// Winners are of x's own type. Without numbers, narrow floating-point ones are compared as integers
+// of their size, and wide ones where the window is long enough for that to pay; else as float,
+// which changes none of them. Narrow integers, if numbered, are compared in lanes as wide as their
+// numbers.
 void RunPick(const Call& call, const Geometry& g, TensorView x, TensorView out,
              const TensorView* indices) {
+  const bool omit =
+      call.reduction.pick == Pick::kMaxOmitNaN || call.reduction.pick == Pick::kMinOmitNaN;
+  const bool keys = omit || TallCascade(g) || WideCascade(g);
+  if (!indices) {
+    if (x.dtype == DType::kFloat16) return RunKeys<int16_t>(call, g, x, out, 0x7c00);
+    if (x.dtype == DType::kBFloat16) return RunKeys<int16_t>(call, g, x, out, 0x7f80);
+    if (x.dtype == DType::kFloat32 && keys) {
+      return RunKeys<int32_t>(call, g, x, out, 0x7f800000);
+    }
+    if (x.dtype == DType::kFloat64 && keys) {
+      return RunKeys<int64_t>(call, g, x, out, 0x7ff0000000000000);
+    }
+  }
   if (IsFloat(x.dtype)) {
     return DispatchFloat(x.dtype,
                          [&](auto zero) { Run<decltype(zero)>(call, g, x, out, indices); });

@@ -7,11 +7,13 @@ namespace lanewise::pool {
 
 template <class T>
 Tile<T>::Tile(const PoolKernels<T>& kernels, const Plan<T>& plan, const Geometry& geometry,
-              const Strides& x, const Strides& out, const Strides& indices, Scratch scratch)
+              const FloatKeys<T>* keys, const Strides& x, const Strides& out,
+              const Strides& indices, Scratch scratch)
     : kernels_(kernels),
       picks_(kernels.picks[static_cast<int>(plan.reduction.pick)]),
       plan_(plan),
       g_(geometry),
+      keys_(keys),
       x_strides_(x),
       out_strides_(out),
       index_strides_(indices) {
@@ -22,8 +24,13 @@ Tile<T>::Tile(const PoolKernels<T>& kernels, const Plan<T>& plan, const Geometry
   result_ = scratch.Take<T>(plan.ResultSize());
   taps_ = scratch.Take<const T*>(plan.Pointers());
   column_taps_ = scratch.Take<const T*>(plan.tile_taps);
+  shifted_taps_ = scratch.Take<const T*>(plan.tile_taps);
+  divisors_ = scratch.Take<T>(plan.Divisors());
+  counts_ = scratch.Take<double>(plan.Divisors());
   ring_ = scratch.Take<T>(plan.ring * plan.length * plan.depth);
   ring_rows_ = scratch.Take<int64_t>(plan.ring);
+  strip_ = scratch.Take<T>(plan.tall ? (plan.tall.levels + 1) * plan.StripSize() : 0);
+  wide_ = scratch.Take<T>(plan.wide.levels * plan.WideRows() * plan.length * plan.depth);
   if (!plan.reduction.numbered) return;
   row_numbers_ = scratch.Take<Number>(row);
   for (int64_t i = 0; i < spares; ++i) spare_numbers_[i] = scratch.Take<Number>(row);
@@ -32,6 +39,10 @@ Tile<T>::Tile(const PoolKernels<T>& kernels, const Plan<T>& plan, const Geometry
   ids_ = scratch.Take<Number>(plan.Pointers());
   column_ids_ = scratch.Take<Number>(plan.tile_taps);
   column_tap_numbers_ = scratch.Take<const Number*>(plan.tile_taps);
+  tap_numbers_ = scratch.Take<const Number*>(plan.Pointers() + plan.tile_taps);
+  strip_numbers_ = scratch.Take<Number>(plan.tall ? (plan.tall.levels + 1) * plan.StripSize() : 0);
+  wide_numbers_ =
+      scratch.Take<Number>(plan.wide.levels * plan.WideRows() * plan.length * plan.depth);
 }
 
 template <class T>
@@ -45,19 +56,41 @@ void Tile<T>::Run(const Source<T>& x, const Sink<T>& out, int64_t* indices, int6
   column_end_ = column_end;
   StartColumns();
   for (int64_t o_row = row_begin, rows; o_row < row_end; o_row += rows) {
-    rows = AlikeRows(o_row, row_end);
+    rows = plan_.tall ? std::min(plan_.batch, row_end - o_row) : AlikeRows(o_row, row_end);
     if (plan_.direct) {
       Direct(o_row);
     } else {
-      ReduceRows(o_row, rows);
+      if (plan_.tall) {
+        CascadeRows(o_row, rows);
+      } else {
+        ReduceRows(o_row, rows);
+      }
       ReduceColumns(o_row, rows);
     }
     for (int64_t i = 0; i < rows; ++i) {
-      if (plan_.reduction.average) Divide(o_row + i, ResultRow(o_row, i));
-      if (!InPlace()) Store(o_row + i, ResultRow(o_row, i));
-      if (indices_) StoreIndices(o_row + i, result_numbers_ + i * ResultSize());
+      Finish(o_row + i, ResultRow(o_row, i), result_numbers_ + i * ResultSize());
     }
   }
+}
+
+// From what the kernels made of a row to its results.
+template <class T>
+void Tile<T>::Finish(int64_t o_row, T* result, const Number* numbers) {
+  if (plan_.reduction.average && !plan_.reduction.sum) Divide(o_row, result);
+  if (keys_ != nullptr) {
+    ForEachOutput(result, [&](T* values, int64_t n) { kernels_.from_keys(values, n, *keys_); });
+  }
+  if (!InPlace()) Store(o_row, result);
+  if (indices_) StoreIndices(o_row, numbers);
+}
+
+// f(values, n) for the results of a row, as far as they are neighbours.
+template <class T>
+template <class F>
+void Tile<T>::ForEachOutput(T* result, const F& f) const {
+  const int64_t step = ResultStep(), outputs = column_end_ - column_begin_;
+  if (step == depth_) return f(result, outputs * depth_);
+  for (int64_t o = 0; o < outputs; ++o) f(result + o * step, depth_);
 }
 
 // How many output rows from o_row on go to the kernels together: rows with all their taps.
@@ -73,8 +106,8 @@ int64_t Tile<T>::AlikeRows(int64_t o_row, int64_t row_end) const {
 template <class T>
 void Tile<T>::StartColumns() {
   const WindowAxis& axis = g_.columns;
-  tap_begin_ = FirstTap(axis, column_end_ - 1);
-  tap_end_ = EndTap(axis, column_begin_);
+  tap_begin_ = plan_.wide ? 0 : FirstTap(axis, column_end_ - 1);
+  tap_end_ = plan_.wide ? axis.window : EndTap(axis, column_begin_);
   left_ = axis.Input(column_begin_, tap_begin_);
   length_ = (column_end_ - 1 - column_begin_) * axis.stride +
             (tap_end_ - 1 - tap_begin_) * axis.dilation + 1;
@@ -86,9 +119,13 @@ void Tile<T>::StartColumns() {
   inside_end_ = std::clamp(inside.end, column_begin_, column_end_);
   inside_begin_ = std::clamp(inside.begin, column_begin_, inside_end_);
   std::fill_n(ring_rows_, plan_.ring, -1);
+  for (int64_t o = column_begin_; plan_.Divisors() > 0 && o < column_end_; ++o) {
+    counts_[o - column_begin_] = Counted(axis, o);
+  }
   if (plan_.direct) return;
 
   PadRow();
+  if (plan_.wide) return;
   for (int64_t tap = tap_begin_; tap < tap_end_; ++tap) {
     const int64_t column = (tap - tap_begin_) * axis.dilation;
     const int64_t offset = plan_.split
@@ -143,17 +180,138 @@ const T* Tile<T>::RealRow(int64_t o_row, int64_t tap) {
   T* const copy = ring_ + place * plan_.length * plan_.depth;
   if (ring_rows_[place] == h) return copy;
   ring_rows_[place] = h;
-  const Source<T> row = x_ + offset;
-  if (depth_ == 1) {
-    row.Read(x_strides_.column, columns, copy);
-  } else if (x_strides_.column == depth_ * x_strides_.channel) {
-    row.Read(x_strides_.channel, columns * depth_, copy);
-  } else {
-    for (int64_t w = 0; w < columns; ++w) {
-      (row + w * x_strides_.column).Read(x_strides_.channel, depth_, copy + w * depth_);
+  ReadPixels(x_ + offset, columns, copy);
+  if (keys_ != nullptr)
+    kernels_.to_keys(copy, {1, size_t(columns * depth_), 0, 0, 0}, *keys_, copy);
+  return copy;
+}
+
+// Where each level begins.
+template <class T>
+template <class U>
+struct Tile<T>::Levels {
+  U *level_0, *above;
+  int64_t size;  // of each above
+  U* operator[](int k) const { return k == 0 ? level_0 : above + (k - 1) * size; }
+};
+
+// The window reduced to `out`, by way of its cascade's levels. Level 0 is there, `elements` of it,
+// in which one tap follows another after `unit`; `number_unit` is what their numbers differ by.
+template <class T>
+void Tile<T>::ReduceLevels(const Cascade& cascade, const Levels<T>& levels,
+                           const Levels<Number>& numbers, int64_t unit, int64_t number_unit,
+                           int64_t elements, const Runs& runs, T* out, Number* out_numbers) {
+  int64_t n = 0;
+  const auto add = [&](int k, int64_t offset) {
+    taps_[n] = levels[k] + offset * unit;
+    if (indices_) {
+      tap_numbers_[n] = numbers[k] + offset * unit;
+      ids_[n] = static_cast<Number>(offset * number_unit);
+    }
+    ++n;
+  };
+  const auto reduce = [&](const Runs& where, T* to, Number* to_numbers) {
+    if (indices_) return picks_.merge_arg(taps_, tap_numbers_, ids_, n, where, to, to_numbers);
+    Reduce(n, n, n, where, to, nullptr);
+  };
+  for (int k = 1; k <= cascade.levels; ++k, n = 0) {
+    const int64_t step = Cascade::Width(k - 1) * cascade.dilation;
+    for (int64_t j = 0; j < Cascade::kRadix; ++j) add(k - 1, j * step);
+    const int64_t count = elements - (cascade.Span(Cascade::Width(k)) - 1) * unit;
+    reduce({1, size_t(count), 0, 0, 0}, levels[k], indices_ ? numbers[k] : nullptr);
+  }
+  cascade.ForEachPiece(plan_.reduction.average, add);
+  reduce(runs, out, out_numbers);
+}
+
+// ReduceRows for long windows. Strips of a few columns, from one row to the next, stay in L1 from
+// level to level.
+template <class T>
+void Tile<T>::CascadeRows(int64_t o_row, int64_t rows) {
+  const int64_t strip = plan_.StripColumns();
+  for (int64_t column = real_begin_; column < real_end_; column += strip) {
+    CascadeStrip(o_row, rows, column, std::min(strip, real_end_ - column));
+  }
+}
+
+template <class T>
+void Tile<T>::CascadeStrip(int64_t o_row, int64_t rows, int64_t begin, int64_t columns) {
+  const int64_t width = columns * depth_, first = g_.rows.First(o_row);
+  const int64_t height = (rows - 1) * g_.rows.stride + plan_.tall.Span(g_.rows.window);
+  const int64_t above = std::clamp<int64_t>(-first, 0, height);
+  const int64_t end = std::clamp<int64_t>(g_.rows.in - first, above, height);
+  const auto pad = [&](auto* strip, auto value) {
+    std::fill_n(strip, above * width, value);
+    std::fill_n(strip + end * width, (height - end) * width, value);
+  };
+  pad(strip_, plan_.reduction.average ? T(0) : Loser());
+  ReadStrip(first + above, end - above, begin, columns, strip_ + above * width);
+  if (indices_) {
+    pad(strip_numbers_, std::numeric_limits<Number>::max() / 2);
+    std::fill_n(strip_numbers_ + above * width, (end - above) * width, 0);
+  }
+  const int64_t size = plan_.StripSize(), row = length_ * depth_, offset = begin * depth_;
+  const Runs runs{size_t(rows), size_t(width), g_.rows.stride * width, row, row};
+  Levels<Number> numbers{};
+  if (indices_) numbers = {strip_numbers_, strip_numbers_ + size, size};
+  ReduceLevels(plan_.tall, {strip_, strip_ + size, size}, numbers, width, g_.columns.in,
+               height * width, runs, row_ + offset, indices_ ? row_numbers_ + offset : nullptr);
+}
+
+// Some columns of `rows` rows of x, without gaps.
+template <class T>
+void Tile<T>::ReadStrip(int64_t h, int64_t rows, int64_t begin, int64_t columns, T* to) const {
+  const Source<T> x = x_ + (h * x_strides_.row + (left_ + begin) * x_strides_.column);
+  const int64_t width = columns * depth_;
+  const bool native = x.native() && (depth_ == 1 || x_strides_.channel == 1);
+  const auto copy = [&](const T* from, const Runs& runs, T* out) {
+    if (keys_ != nullptr) return kernels_.to_keys(from, runs, *keys_, out);
+    if (plan_.reduction.average) return kernels_.sum(&from, 1, 1, 1, runs, out);
+    kernels_.picks[0].pick(&from, 1, runs, out);
+  };
+  if (native && (x_strides_.column == depth_ || columns == 1)) {
+    return copy(x.InPlace(), {size_t(rows), size_t(width), x_strides_.row, width, 0}, to);
+  }
+  for (int64_t r = 0; r < rows; ++r, to += width) {
+    const Source<T> row = x + r * x_strides_.row;
+    if (native && depth_ > 1) {
+      copy(row.InPlace(), {size_t(columns), size_t(depth_), x_strides_.column, depth_, 0}, to);
+    } else {
+      ReadPixels(row, columns, to);
+      if (keys_ != nullptr) kernels_.to_keys(to, {1, size_t(width), 0, 0, 0}, *keys_, to);
     }
   }
-  return copy;
+}
+
+// ReduceColumns for long windows, of a few rows at a time, which stay in L1 from level to level.
+template <class T>
+void Tile<T>::CascadeColumns(int64_t i, int64_t rows, const Runs& runs, T* result,
+                             Number* numbers) {
+  const int64_t size = plan_.WideRows() * plan_.length * plan_.depth, row = length_ * depth_;
+  for (int64_t end = i + rows, n; i < end; i += n) {
+    n = std::min(end - i, plan_.WideRows());
+    Runs part = runs;
+    if (rows > 1) part.count = n;
+    const Levels<T> levels{row_ + i * row, wide_, size};
+    Levels<Number> level_numbers{};
+    if (indices_) level_numbers = {row_numbers_ + i * row, wide_numbers_, size};
+    ReduceLevels(plan_.wide, levels, level_numbers, depth_, 1, n * row, part, result, numbers);
+    result += n * runs.out_step;
+    if (indices_) numbers += n * runs.number_step;
+  }
+}
+
+template <class T>
+void Tile<T>::ReadPixels(const Source<T>& row, int64_t columns, T* to) const {
+  if (depth_ == 1) {
+    row.Read(x_strides_.column, columns, to);
+  } else if (x_strides_.column == depth_ * x_strides_.channel) {
+    row.Read(x_strides_.channel, columns * depth_, to);
+  } else {
+    for (int64_t w = 0; w < columns; ++w) {
+      (row + w * x_strides_.column).Read(x_strides_.channel, depth_, to + w * depth_);
+    }
+  }
 }
 
 // out = taps_[0] to taps_[taps - 1], reduced; `first` and `block` cut sums.
@@ -220,21 +378,38 @@ void Tile<T>::ReduceColumns(int64_t o_row, int64_t rows) {
   }
   const size_t outputs = column_end_ - column_begin_, depth = depth_;
   const bool near = plan_.split || stride == 1 || outputs == 1;
-  Runs runs{outputs, depth, near ? depth_ : stride * depth_, step, depth_};
-  if (near && step == depth_) {
-    const ptrdiff_t row_step = ResultSize();
-    runs = {size_t(rows), outputs * depth, plan_.split ? PhaseRowStep() : length_ * depth_,
-            InPlace() ? out_strides_.row : row_step, row_step};
+  const ptrdiff_t row_step = plan_.split ? PhaseRowStep() : length_ * depth_;
+  const ptrdiff_t out_row_step = InPlace() ? out_strides_.row : ResultSize();
+  if (plan_.pairs && outputs > 1) {
+    const Runs runs{size_t(rows), outputs, row_step, out_row_step, 0};
+    return picks_.pick_pairs(column_taps_[0], tap_end_ - tap_begin_, runs, ResultRow(o_row));
   }
+  if (near && step == depth_) {
+    const Runs runs{size_t(rows), outputs * depth, row_step, out_row_step, ResultSize()};
+    return ReduceColumnsOf(o_row, 0, rows, runs);
+  }
+  const Runs runs{outputs, depth, near ? depth_ : stride * depth_, step, depth_};
+  for (int64_t i = 0; i < rows; ++i) ReduceColumnsOf(o_row, i, 1, runs);
+}
+
+// The same for `rows` rows from the i-th of row_ on.
+template <class T>
+void Tile<T>::ReduceColumnsOf(int64_t o_row, int64_t i, int64_t rows, const Runs& runs) {
+  T* const result = ResultRow(o_row, i);
+  Number* const numbers = indices_ ? result_numbers_ + i * ResultSize() : nullptr;
+  if (plan_.wide) return CascadeColumns(i, rows, runs, result, numbers);
   const int64_t taps = tap_end_ - tap_begin_;
-  T* const result = ResultRow(o_row);
+  const int64_t shift = i * (plan_.split ? PhaseRowStep() : length_ * depth_);
+  const T** const sources = i == 0 ? column_taps_ : shifted_taps_;
+  for (int64_t t = 0; i > 0 && t < taps; ++t) sources[t] = column_taps_[t] + shift;
   if (plan_.reduction.average) {
-    kernels_.sum(column_taps_, taps, kBlock - tap_begin_ % kBlock, kBlock, runs, result);
+    kernels_.sum(sources, taps, kBlock - tap_begin_ % kBlock, kBlock, runs, result);
   } else if (indices_) {
-    picks_.merge_arg(column_taps_, column_tap_numbers_, column_ids_, taps, runs, result,
-                     result_numbers_);
+    const Number** const tap_numbers = i == 0 ? column_tap_numbers_ : tap_numbers_;
+    for (int64_t t = 0; i > 0 && t < taps; ++t) tap_numbers[t] = column_tap_numbers_[t] + shift;
+    picks_.merge_arg(sources, tap_numbers, column_ids_, taps, runs, result, numbers);
   } else {
-    picks_.pick(column_taps_, taps, runs, result);
+    picks_.pick(sources, taps, runs, result);
   }
 }
 
@@ -292,22 +467,27 @@ void Tile<T>::DirectRuns(int64_t o_row, int64_t begin, int64_t end) {
          indices_ ? result_numbers_ + from * depth_ : nullptr);
 }
 
+// Taps of output o that an average counts.
+template <class T>
+double Tile<T>::Counted(const WindowAxis& axis, int64_t o) const {
+  if (plan_.reduction.count_include_pad) return static_cast<double>(PaddedTaps(axis, o));
+  return static_cast<double>(EndTap(axis, o) - FirstTap(axis, o));
+}
+
 // Sums to averages. Outputs inside the image divide by the same number, the others one by one.
 template <class T>
 void Tile<T>::Divide(int64_t o_row, T* result) const {
-  const auto taps = [&](const WindowAxis& axis, int64_t o) {
-    if (plan_.reduction.count_include_pad) {
-      return PaddedTaps(axis, o);
-    }
-    return EndTap(axis, o) - FirstTap(axis, o);
-  };
-  const double rows = static_cast<double>(taps(g_.rows, o_row));
-  const int64_t step = ResultStep();
+  const double rows = Counted(g_.rows, o_row) * static_cast<double>(plan_.reduction.parts);
+  const int64_t step = ResultStep(), outputs = column_end_ - column_begin_;
+  if (step == 1 && depth_ == 1 && inside_end_ - inside_begin_ < outputs) {
+    for (int64_t o = 0; o < outputs; ++o) divisors_[o] = static_cast<T>(rows * counts_[o]);
+    return kernels_.divide_each(result, outputs, divisors_);
+  }
   const auto divide = [&](int64_t begin, int64_t end) {
-    const T count = static_cast<T>(rows * static_cast<double>(taps(g_.columns, begin)));
     T* first = result + (begin - column_begin_) * step;
-    if (step == depth_) return kernels_.divide(first, (end - begin) * depth_, count);
-    for (int64_t o = begin; o < end; ++o, first += step) kernels_.divide(first, depth_, count);
+    const T divisor = static_cast<T>(rows * Counted(g_.columns, begin));
+    if (step == depth_) return kernels_.divide(first, (end - begin) * depth_, divisor);
+    for (int64_t o = begin; o < end; ++o, first += step) kernels_.divide(first, depth_, divisor);
   };
   for (int64_t o = column_begin_; o < inside_begin_; ++o) divide(o, o + 1);
   if (inside_begin_ < inside_end_) divide(inside_begin_, inside_end_);
@@ -336,7 +516,8 @@ void Tile<T>::StoreIndices(int64_t o_row, const Number* numbers) const {
   const int64_t column_step = index_strides_.column, channel_step = index_strides_.channel;
   int64_t* index = indices_ + o_row * index_strides_.row + column_begin_ * column_step;
   // Where the numbers count from.
-  const int64_t row = g_.rows.Input(o_row, FirstTap(g_.rows, o_row)) * g_.columns.in;
+  const int64_t first = plan_.tall ? 0 : FirstTap(g_.rows, o_row);
+  const int64_t row = g_.rows.Input(o_row, first) * g_.columns.in;
   int64_t origin = row + g_.columns.First(column_begin_);
   const int64_t stride = g_.columns.stride;
   if (depth == 1) {

@@ -10,7 +10,8 @@
 // equal taps, column by column of the window, and one NaN is as good as another. Sums add the rows
 // of a column up first, in blocks of kBlock from the first row in the image on, and then the
 // columns of the window likewise, in blocks from the window's first column on; padding adds 0,
-// which changes no sum that began with 0.
+// which changes no sum that began with 0. Long windows (cascade.h) are always separable: their sums
+// are those of their pieces, in order, and of zeros the largest is 0 and the smallest -0.
 #ifndef LANEWISE_OPS_POOL_TILE_H_
 #define LANEWISE_OPS_POOL_TILE_H_
 
@@ -30,8 +31,10 @@ class Tile {
  public:
   using Number = typename PoolKernels<T>::Number;
 
+  // `keys` (null without) say how x's numbers are made to keys and these to results.
   Tile(const PoolKernels<T>& kernels, const Plan<T>& plan, const Geometry& geometry,
-       const Strides& x, const Strides& out, const Strides& indices, Scratch scratch);
+       const FloatKeys<T>* keys, const Strides& x, const Strides& out, const Strides& indices,
+       Scratch scratch);
 
   // x, out and indices (null without) point to the tile's image and first channel.
   void Run(const Source<T>& x, const Sink<T>& out, int64_t* indices, int64_t depth,
@@ -42,6 +45,18 @@ class Tile {
   T Loser() const;
   void PadRow();
   const T* RealRow(int64_t o_row, int64_t tap);
+  void CascadeRows(int64_t o_row, int64_t rows);
+  void CascadeStrip(int64_t o_row, int64_t rows, int64_t begin, int64_t columns);
+  void ReadStrip(int64_t h, int64_t rows, int64_t begin, int64_t columns, T* to) const;
+  void CascadeColumns(int64_t i, int64_t rows, const Runs& runs, T* result, Number* numbers);
+  template <class U>
+  struct Levels;
+  void ReduceLevels(const Cascade& cascade, const Levels<T>& levels, const Levels<Number>& numbers,
+                    int64_t unit, int64_t number_unit, int64_t elements, const Runs& runs, T* out,
+                    Number* out_numbers);
+  void ReadPixels(const Source<T>& row, int64_t columns, T* to) const;
+  int64_t Place(int level, int64_t h) const;
+  void CascadeColumns(int64_t items, const Runs& runs, T* result);
   void Direct(int64_t o_row);
   void DirectRuns(int64_t o_row, int64_t begin, int64_t end);
   int64_t AlikeRows(int64_t o_row, int64_t row_end) const;
@@ -50,9 +65,14 @@ class Tile {
   void ReduceRows(int64_t o_row, int64_t rows);
   void ReduceChunk(int64_t o_row, int64_t tap, int64_t end, bool to_row, const Runs& runs);
   void ReduceColumns(int64_t o_row, int64_t rows);
+  void ReduceColumnsOf(int64_t o_row, int64_t i, int64_t rows, const Runs& runs);
   template <class U>
   void SplitRows(int64_t rows, const U* row, void (*split)(const U*, size_t, U*, U*), U* phases);
+  double Counted(const WindowAxis& axis, int64_t o) const;
   void Divide(int64_t o_row, T* result) const;
+  void Finish(int64_t o_row, T* result, const Number* numbers);
+  template <class F>
+  void ForEachOutput(T* result, const F& f) const;
   void Store(int64_t o_row, const T* result) const;
   void StoreIndices(int64_t o_row, const Number* numbers) const;
 
@@ -85,6 +105,7 @@ class Tile {
   const PickKernels<T>& picks_;
   const Plan<T>& plan_;
   const Geometry& g_;
+  const FloatKeys<T>* const keys_;
   const Strides x_strides_, out_strides_, index_strides_;
   Source<T> x_;
   Sink<T> out_;
@@ -101,10 +122,18 @@ class Tile {
   T *row_, *phases_, *result_, *ring_, *spare_[2];
   Number *row_numbers_ = nullptr, *phase_numbers_ = nullptr, *result_numbers_ = nullptr;
   Number* spare_numbers_[2];
-  int64_t* ring_rows_;              // the row of x that each place of the ring holds
-  const T **taps_, **column_taps_;  // sources of the kernels
+  int64_t* ring_rows_;  // the row of x that each place of the ring holds
+  const T **taps_, **column_taps_, **shifted_taps_;  // sources of the kernels
+  const Number** tap_numbers_;
   const Number** column_tap_numbers_;
   Number *ids_, *column_ids_;
+
+  // Level by level: level 0 and those above of a strip, and those above of columns.
+  T *strip_, *wide_;
+  // What averages divide by where lanes are outputs, and the taps of a row that they count.
+  T* divisors_;
+  double* counts_;
+  Number *strip_numbers_ = nullptr, *wide_numbers_ = nullptr;
 };
 
 }  // namespace lanewise::pool
