@@ -17,9 +17,9 @@ namespace lanewise {
 double MeasureFmaPeak(DType dtype);
 
 /// Bytes per second that are read and written together by out[i] = a[i] + b[i] over three arrays:
-/// past the last cache for the memory's bandwidth, within it for the cache's. From 32 MB for all three
-/// on, results are stored past the caches, as ops store theirs. Allocates the arrays
-/// for the time of the call. Thread-safe, but two measurements at once share the machine.
+/// past the last cache for the memory's bandwidth, within it for the cache's. From 32 MB for all
+/// three on, results are stored past the caches, as ops store theirs. Allocates the arrays for the
+/// time of the call. Thread-safe, but two measurements at once share the machine.
 ///
 /// @param bytes  the size of each array
 /// @throws std::bad_alloc  if there is no memory for them
