@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <limits>
+#include <utility>
 
 #include "lanewise/memory.h"
 
@@ -18,11 +18,13 @@ namespace {
 
 // ------------------------------------------------------------------------------- arrays that come
 
+PyArrayObject* AsPyArray(PyObject* array) { return reinterpret_cast<PyArrayObject*>(array); }
+
 // Of a type that every kernel's Source reads, aligned and in native byte order. Types of other
 // packages, bfloat16 among them, are not told apart here.
 bool IsPlain(PyObject* value) {
   if (!PyArray_CheckExact(value)) return false;
-  PyArrayObject* const array = reinterpret_cast<PyArrayObject*>(value);
+  PyArrayObject* const array = AsPyArray(value);
   const int type = PyArray_TYPE(array);
   const bool known =
       type <= NPY_DOUBLE || type == NPY_HALF;  // NPY_BOOL … NPY_ULONGLONG, float, double
@@ -32,7 +34,7 @@ bool IsPlain(PyObject* value) {
 // Of an array or a packed filter.
 py::object DTypeOf(py::handle operand) {
   if (!PyArray_Check(operand.ptr())) return operand.attr("dtype");
-  PyArrayObject* const array = reinterpret_cast<PyArrayObject*>(operand.ptr());
+  PyArrayObject* const array = AsPyArray(operand.ptr());
   return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(PyArray_DESCR(array)));
 }
 
@@ -115,6 +117,33 @@ PyObject* Empty(const Shape& shape, const py::dtype& dtype) {
 
 // ------------------------------------------------------------------------------------ results
 
+// What most `out` are: exactly what NewArray would make. Of others _array.py knows which can do.
+bool IsSimpleOut(PyObject* out, const Shape& shape, const py::dtype& dtype) {
+  if (!PyArray_CheckExact(out)) return false;
+  PyArrayObject* const array = AsPyArray(out);
+  return reinterpret_cast<PyObject*>(PyArray_DESCR(array)) == dtype.ptr() &&
+         PyArray_CHKFLAGS(array, NPY_ARRAY_CARRAY) && PyArray_ISNOTSWAPPED(array) &&
+         PyArray_NDIM(array) == static_cast<int>(shape.size()) &&
+         std::equal(shape.begin(), shape.end(), PyArray_DIMS(array));
+}
+
+// Whether the ranges of memory that they reach over have bytes in common, as np.may_share_memory
+// has it.
+bool MayShareMemory(PyArrayObject* a, PyArrayObject* b) {
+  if (PyArray_SIZE(a) == 0 || PyArray_SIZE(b) == 0) return false;
+  const auto reach = [](PyArrayObject* array) {
+    const char *begin = PyArray_BYTES(array), *end = begin + PyArray_ITEMSIZE(array);
+    for (int axis = 0; axis < PyArray_NDIM(array); ++axis) {
+      const npy_intp last = (PyArray_DIM(array, axis) - 1) * PyArray_STRIDE(array, axis);
+      (last < 0 ? begin : end) += last;
+    }
+    return std::pair(begin, end);
+  };
+  const auto [a_begin, a_end] = reach(a);
+  const auto [b_begin, b_end] = reach(b);
+  return a_begin < b_end && b_begin < a_end;
+}
+
 // Whether both are arrays, and each element of one lies where the same element of the other does.
 bool SameElements(py::handle a, py::handle b) {
   if (!py::isinstance<py::array>(a)) return false;
@@ -175,12 +204,14 @@ py::array Result(const char* op, py::handle out, const Shape& shape, const py::d
                  Operands operands) {
   if (out.is_none()) return NewArray(op, shape, dtype);
   py::dict others;
+  bool fits = IsSimpleOut(out.ptr(), shape, dtype);
   for (const Operand& operand : operands) {
-    if (!py::isinstance<py::array>(operand.array)) continue;
+    if (!PyArray_Check(operand.array.ptr())) continue;
     if (operand.may_be_out && SameElements(out, operand.array)) continue;
     others[operand.name] = operand.array;
+    fits = fits && !MayShareMemory(AsPyArray(out.ptr()), AsPyArray(operand.array.ptr()));
   }
-  Python("check_out")(op, out, Tuple(shape), dtype, **others);
+  if (!fits) Python("check_out")(op, out, Tuple(shape), dtype, **others);
   return py::reinterpret_borrow<py::array>(out);
 }
 
