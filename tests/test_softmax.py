@@ -310,7 +310,7 @@ SPECIAL = [
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("n", [3, 33, 200])
 @pytest.mark.parametrize("op", FORWARD)
-def test_special_rows(simd, op, n, dtype):
+def test_special_rows_as_torch(simd, op, n, dtype):
     torch = pytest.importorskip("torch")
     rows = np.full((len(SPECIAL), n), -1, dtype)
     rows[:, :3] = SPECIAL
@@ -531,7 +531,7 @@ def test_bad_masks():
 # --------------------------------------------------------------------------------------- logsumexp
 
 
-def test_logsumexp_special_rows(simd):
+def test_logsumexp_special_rows_as_torch(simd):
     torch = pytest.importorskip("torch")
     for dtype in FLOATS:
         for n in (3, 33, 200):
