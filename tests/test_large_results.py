@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import tracemalloc
 
 import lanewise as lw
 import numpy as np
@@ -295,3 +296,42 @@ def test_config_and_show_config_tell(capsys):
     lw.show_config()
     assert f"pool_in_use     {40 * MB}" in capsys.readouterr().out
     del y
+
+
+def test_tracemalloc_counts_it():
+    tracemalloc.start()
+    try:
+        y = result(40)
+        assert 40 * MB <= tracemalloc.get_traced_memory()[0] < 41 * MB
+        y.resize((60, COLUMNS), refcheck=False)
+        assert 60 * MB <= tracemalloc.get_traced_memory()[0] < 61 * MB
+        del y
+        assert tracemalloc.get_traced_memory()[0] < MB
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("hand_over", ["from_numpy", "from_dlpack"])
+def test_a_tensor_of_torch_keeps_it(hand_over):
+    torch = pytest.importorskip("torch")
+    y = result(40)
+    tensor = getattr(torch, hand_over)(y)
+    del y
+    assert pool() == (0, 40 * MB)
+    assert tensor.shape == (40, COLUMNS)
+    assert (tensor == 1 / COLUMNS).all()
+    del tensor
+    gc.collect()
+    assert pool() == (40 * MB, 0)
+
+
+def test_it_keeps_no_reference_to_types():
+    dtype = np.dtype(np.float32)
+    too_large = np.broadcast_to(np.float32(0), (1 << 20, 1 << 30))
+    result(40)
+    before = sys.getrefcount(dtype)
+    for _ in range(20):
+        result(40)
+        with pytest.raises(MemoryError):
+            lw.softmax(too_large)
+    assert abs(sys.getrefcount(dtype) - before) < 20

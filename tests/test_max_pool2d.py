@@ -273,6 +273,11 @@ def test_defaults_and_spellings(rng):
         assert_array_equal(same, values)
 
 
+class Unprintable:
+    def __repr__(self):
+        return "\ud800"
+
+
 X = np.zeros((1, 5, 6, 3), np.float32)
 BAD = [
     (X[0, 0], {}, ValueError, r"x has shape \(6, 3\), expected 4 axes"),
@@ -286,6 +291,7 @@ BAD = [
     (X, {"dilation": (1, 0)}, ValueError, "dilation is 0 along the width"),
     (X, {"window": 6}, ValueError, "window of 6 .* larger than the padded height 5"),
     (X, {"dilation": 6}, ValueError, "window of 2 with dilation 6"),
+    (X, {"stride": Unprintable()}, ValueError, r"stride is \\ud800, expected an int"),
     (X, {"padding": -1}, ValueError, "padding is -1"),
     (X, {"padding": "wide"}, ValueError, "padding is 'wide'"),
     (X, {"padding": "full"}, ValueError, "padding is 'full'"),

@@ -627,6 +627,17 @@ def test_images_do_not_matter_to_each_other(rng, layout):
             assert_array_equal(bits(alone), bits(dx[n]))
 
 
+def test_threads_write_no_pixel_between_their_own(rng):
+    """Where images take turns in memory, a task's pixels have another's between them."""
+    shape = (2, 4, 400, 400)
+    dy = gradients(rng, (2, 4, 398, 398))
+    dx = lw.avg_pool2d_backward(dy, shape, 3, stride=1, layout="NCHW")
+    for _ in range(30):
+        out = np.zeros((4, 400, 400, 2), np.float32).transpose(3, 0, 1, 2)
+        lw.avg_pool2d_backward(dy, shape, 3, stride=1, layout="NCHW", out=out)
+        assert_array_equal(bits(out), bits(dx))
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_windows_that_are_almost_all_padding(rng, layout):
     """Only windows that exist are summed: 2^40 rows more of padding change nothing."""

@@ -229,10 +229,24 @@ def test_long_windows(simd, rng, dtype, layout, window, options):
         elif dtype is np.int64:
             x[rng.random(shape) < 0.3] = np.iinfo(dtype).min
         check(op, x, window, layout=layout, nan_policy=policy, **options)
-        values = getattr(lw, op)(x, window, layout=layout, nan_policy=policy, **options)
+        given = {"layout": layout, "nan_policy": policy, **options}
+        values = getattr(lw, op)(x, window, **given)
+        numbered, _ = getattr(lw, op)(x, window, return_indices=True, **given)
         for view in list(views(x))[::2]:
-            again = getattr(lw, op)(view, window, layout=layout, nan_policy=policy, **options)
-            assert_array_equal(bits(again), bits(values))
+            assert_array_equal(bits(getattr(lw, op)(view, window, **given)), bits(values))
+            again, _ = getattr(lw, op)(view, window, return_indices=True, **given)
+            assert_array_equal(bits(again), bits(numbered))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int8])
+def test_tall_windows_of_many_channels(simd, rng, dtype):
+    """All rows of a window that a single pass takes are copied, where they are copied."""
+    for channels in (LANES, 2 * LANES + 1):
+        for window in [(17, 1), (20, 3), (48, 1), (64, 1)]:
+            x = image(rng, (129, 7, channels), np.int64, 100).astype(dtype)
+            for policy in ("propagate", "omit"):
+                check("max_pool2d", x, window, nan_policy=policy, ceil_mode=True)
+                check("min_pool2d", x[::-1], window, dilation=(2, 1), nan_policy=policy)
 
 
 def test_a_window_of_a_hundred(rng):

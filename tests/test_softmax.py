@@ -692,6 +692,8 @@ def test_jacobian_errors():
         huge = np.lib.stride_tricks.as_strided(y, (n,), (0,))
         with pytest.raises(ValueError, match=r"softmax_jacobian: .*(elements|array)"):
             lw.softmax_jacobian(huge)
+    with pytest.raises(ValueError, match="softmax_jacobian: no array can have the result's shape"):
+        lw.softmax_jacobian(y.reshape((1,) * 62 + (3, 4)), ())
     with pytest.raises(TypeError, match="softmax_jacobian: y has dtype complex64"):
         lw.softmax_jacobian(y.astype(np.complex64))
     with pytest.raises(
@@ -952,7 +954,7 @@ def test_bad_axes(op):
     for axis in ((0, 0), (1, -1)):
         with pytest.raises(ValueError, match=f"{op}: axis {axis[1]} is given twice"):
             run(op, args, axis)
-    for axis in (1.0, None, "1", [0], (0, 1.0), ((0,), 1)):
+    for axis in (1.0, None, "1", [0], (0, 1.0), ((0,), 1), np.array([0, 1])):
         message = re.escape(f"{op}: axis is {axis!r}, expected an int or a tuple of ints")
         with pytest.raises(TypeError, match=message):
             run(op, args, axis)

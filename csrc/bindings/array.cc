@@ -106,8 +106,13 @@ bool FromPool(const Shape& shape, const py::dtype& dtype) {
   return bytes >= static_cast<double>(kPoolThreshold) && GetPoolUsage().limit > 0;
 }
 
+// Null, and Python's error is set, where there is no such array.
 PyObject* Empty(const Shape& shape, const py::dtype& dtype) {
   npy_intp sizes[TensorView::kMaxRank];
+  if (shape.size() > TensorView::kMaxRank) {
+    PyErr_SetString(PyExc_ValueError, "more axes than NumPy's arrays have");
+    return nullptr;
+  }
   std::copy(shape.begin(), shape.end(), sizes);
   PyArray_Descr* const descriptor = reinterpret_cast<PyArray_Descr*>(dtype.ptr());
   Py_INCREF(descriptor);  // NumPy takes a reference

@@ -13,7 +13,9 @@ constexpr Choice<PaddingRule> kPaddingRules[] = {{"valid", PaddingRule::kExplici
                                                  {"same_lower", PaddingRule::kSameLower},
                                                  {"full", PaddingRule::kFull}};
 
-std::string Repr(py::handle value) { return py::repr(value).cast<std::string>(); }
+std::string Repr(py::handle value) {
+  return py::repr(value).attr("encode")("utf-8", "backslashreplace").cast<std::string>();
+}
 
 std::string Message(const Caller& caller, const char* name, py::handle value,
                     const std::string& expected) {
@@ -53,6 +55,13 @@ std::optional<int64_t> Integer(py::handle value) {
   const long long number = PyLong_AsLongLongAndOverflow(value.ptr(), &overflow);
   if (overflow != 0) return std::nullopt;
   return number;
+}
+
+// Whether it is an integer, of however many bits.
+bool IsInteger(py::handle value) {
+  const auto index = py::reinterpret_steal<py::object>(PyNumber_Index(value.ptr()));
+  if (!index) PyErr_Clear();
+  return static_cast<bool>(index);
 }
 
 // The elements of a sequence or other iterable; nothing where `value` is none.
@@ -146,7 +155,7 @@ Padding ParsePadding(const Caller& caller, py::handle value) {
 
 int64_t ParseIndex(const Caller& caller, const char* name, py::handle value) {
   if (const auto number = Integer(value)) return *number;
-  if (PyIndex_Check(value.ptr())) Fail(caller, name, value, "an int of 64 bits");
+  if (IsInteger(value)) Fail(caller, name, value, "an int of 64 bits");
   FailType(caller, name, value, "an int");
 }
 
@@ -156,7 +165,7 @@ Shape ParseSizes(const Caller& caller, const char* name, py::handle value) {
   Shape sizes;
   for (const py::handle element : *elements) {
     const auto size = Integer(element);
-    if (!size && !PyIndex_Check(element.ptr())) {
+    if (!size && !IsInteger(element)) {
       FailType(caller, name, value, "a sequence of ints");
     }
     if (!size || *size < 0) Fail(caller, name, value, "sizes in [0, 2^63)");
@@ -177,7 +186,7 @@ std::vector<int> ParseAxes(const Caller& caller, py::handle value, int axes) {
   for (size_t i = 0; i < count; ++i) {
     const py::handle entry = several ? PyTuple_GET_ITEM(value.ptr(), i) : value.ptr();
     const auto axis = Integer(entry);
-    if (!axis && !PyIndex_Check(entry.ptr())) {
+    if (!axis && !IsInteger(entry)) {
       FailType(caller, "axis", value, "an int or a tuple of ints");
     }
     if (!axis || *axis < -axes || *axis >= axes) FailAxis(caller, entry, axes);

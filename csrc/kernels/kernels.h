@@ -411,9 +411,9 @@ struct PoolBackwardKernels {
   void (*window_sums)(const T* x, size_t n, size_t distance, size_t terms, T* spare, T* out);
   // out[i] = a[i] + b[i], i < n; `out` may be `a`.
   void (*add)(const T* a, const T* b, size_t n, T* out);
-  // to[p·step + k·pixel_step + c] = from[p·depth + c] for p < n, k < times, c < depth. Where runs
-  // of 1 are 2 apart, it may write what it finds there to the places between the first and the
-  // last.
+  // to[p·step + k·pixel_step + c] = from[p·depth + c] for p < n, k < times, c < depth. Where
+  // pixel_step is 1, what it finds at the places between the first and the last may be written
+  // again.
   void (*repeat)(const T* from, size_t n, size_t depth, size_t times, T* to, ptrdiff_t pixel_step,
                  ptrdiff_t step);
 };

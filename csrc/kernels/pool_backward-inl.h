@@ -170,11 +170,11 @@ void Repeat(const T* from, size_t n, size_t depth, size_t times, T* to, ptrdiff_
       ForVectors<T>(times,
                     [&](auto d, size_t i) HWY_ATTR { hn::StoreU(hn::Set(d, value), d, to + i); });
     }
-  } else if (depth == 1 && times == 1 && step == 2) {
+  } else if (depth == 1 && times == 1 && step == 2 && pixel_step == 1) {
     const hn::ScalableTag<T> d;
     const size_t lanes = hn::Lanes(d);
     size_t i = 0;
-    for (; i + lanes < n; i += lanes) {  // the pixels between stay as they are
+    for (; i + lanes < n; i += lanes) {  // the row's other pixels stay as they are
       hn::Vec<decltype(d)> mine, between;
       hn::LoadInterleaved2(d, to + 2 * i, mine, between);
       hn::StoreInterleaved2(hn::LoadU(d, from + i), between, d, to + 2 * i);

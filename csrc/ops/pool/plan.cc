@@ -87,7 +87,7 @@ void Plan<T>::ChooseWay(const Geometry& g, const Strides& x, bool native, bool k
 
 template <class T>
 void Plan<T>::ChooseRing(const Geometry& g) {
-  chunk = std::min(row_taps, gathered && !reuse ? kMaxCopies : kMaxRows);
+  chunk = direct ? row_taps : std::min(row_taps, gathered && !reuse ? kMaxCopies : kMaxRows);
   ring = reuse ? RowsUnder(g.rows) : tall ? 0 : gathered ? chunk : 0;
   if (tall) chunk = row_taps;
 }

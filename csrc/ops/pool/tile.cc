@@ -266,8 +266,9 @@ void Tile<T>::ReadStrip(int64_t h, int64_t rows, int64_t begin, int64_t columns,
   const bool native = x.native() && (depth_ == 1 || x_strides_.channel == 1);
   const auto copy = [&](const T* from, const Runs& runs, T* out) {
     if (keys_ != nullptr) return kernels_.to_keys(from, runs, *keys_, out);
-    if (plan_.reduction.average) return kernels_.sum(&from, 1, 1, 1, runs, out);
-    kernels_.picks[0].pick(&from, 1, runs, out);
+    for (size_t i = 0; i < runs.count; ++i, from += runs.src_step, out += runs.out_step) {
+      std::copy_n(from, runs.len, out);
+    }
   };
   if (native && (x_strides_.column == depth_ || columns == 1)) {
     return copy(x.InPlace(), {size_t(rows), size_t(width), x_strides_.row, width, 0}, to);
