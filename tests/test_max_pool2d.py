@@ -45,6 +45,37 @@ def test_windows_larger_than_vectors(simd, rng, window, layout):
         check(x, window, stride=1, padding="same", layout=layout)
 
 
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8", "int64"])
+@pytest.mark.parametrize("channels", [1, 5, 20, 40])
+def test_long_windows_slide_over_images_of_any_width(simd, rng, dtype, layout, channels):
+    for height, width, window, options in [
+        (70, 3, (50, 1), {"stride": (1, 1), "padding": (25, 0)}),
+        (90, 45, (41, 33), {"stride": (3, 1), "padding": (20, 16)}),
+        (150, 37, (61, 37), {"stride": (2, 1), "padding": (30, 18)}),
+    ]:
+        x = rng.integers(0, 200, (height, width, channels)).astype(dtype)
+        want = reference_of_long_windows(x, window, **options)
+        x = x if layout == "NHWC" else np.ascontiguousarray(np.moveaxis(x, -1, 0))
+        result = lw.max_pool2d(x, window, layout=layout, **options)
+        result = result if layout == "NHWC" else np.moveaxis(result, 0, -1)
+        assert np.array_equal(result, want)
+
+
+def reference_of_long_windows(x, window, stride, padding):
+    for axis in (0, 1):
+        n = (x.shape[axis] + 2 * padding[axis] - window[axis]) // stride[axis] + 1
+        starts = np.arange(n) * stride[axis] - padding[axis]
+        x = np.stack(
+            [
+                x.take(range(max(s, 0), min(s + window[axis], x.shape[axis])), axis).max(axis)
+                for s in starts
+            ],
+            axis,
+        )
+    return x
+
+
 def test_a_tile_cut_by_columns_and_channels(rng):
     """Scratch is bounded, so long rows and deep pixels are taken in pieces."""
     x = image(rng, (1, 3, 70000), np.float64, levels=1000)[..., None]

@@ -347,8 +347,14 @@ struct PickKernels {
   // out = the winner of src[t], t < taps. Where that is a NaN, its sign and payload are lost. Null,
   // as pick_pairs, where NaN lose: such numbers are compared as keys.
   void (*pick)(const T* const* src, size_t taps, const Runs& runs, T* out);
-  // out[j] = the winner of row[2j + t], t < taps, at least 2.
+  // out[j] = the winner of row[2j + t], t < taps, at least 2. Null for elements of 64 bits.
   void (*pick_pairs)(const T* row, size_t taps, const Runs& runs, T* out);
+  // Windows that slide: out[o·out_step + j] = the winner of x[(o·stride + t)·src_step + j],
+  // t < window, for o < runs.count, j < runs.len, at least a vector; stride <= window. An element
+  // costs two passes whatever the window: van Herk, "A fast algorithm for local minimum and maximum
+  // filters", 1992, cuts them into blocks of `window`, and a window is the end of one and the
+  // beginning of the next. `spare` has room for `window` vectors. Null but for integers.
+  void (*pick_slides)(const T* x, size_t window, size_t stride, const Runs& runs, T* spare, T* out);
   // The same, and numbers = ids[t] of the first t that wins. Null for elements below 32 bits.
   void (*arg)(const T* const* src, const Number* ids, size_t taps, const Runs& runs, T* out,
               Number* numbers);

@@ -43,13 +43,21 @@ struct Block {
   }
 };
 
+// How many vectors are taken together, and how shorter ones are chosen. Elements of 64 bits, which
+// are rare, have less code.
+template <class T>
+constexpr size_t kManyVectors = sizeof(T) < 8 ? 4 : 2;
+template <class T>
+constexpr size_t kShorterBy = sizeof(T) < 8 ? 2 : 4;
+
 // Calls taps.Do(d, block) for up to Taps::kVectors vectors at a time, so that loads share that of a
 // tap's pointer: 4 winners and 4 masks, or 4 totals and 4 parts, of 16 registers. A run shorter
-// than a vector is taken in shorter vectors.
+// than a vector is taken in vectors Taps::kShorter times as short.
 template <size_t kLanes, class T, class Taps>
 HWY_INLINE void ForEachVector(const Runs& runs, const Taps& taps) {
   if constexpr (kLanes > 1) {
-    if (runs.len < kLanes) return ForEachVector<kLanes / 2, T>(runs, taps);
+    constexpr size_t kFewer = kLanes > Taps::kShorter ? kLanes / Taps::kShorter : 1;
+    if (runs.len < kLanes) return ForEachVector<kFewer, T>(runs, taps);
   }
   constexpr size_t V = kLanes == hn::MaxLanes(PoolTag<T>()) ? Taps::kVectors : 1;
   const hn::CappedTag<T, kLanes> d;
@@ -60,10 +68,12 @@ HWY_INLINE void ForEachVector(const Runs& runs, const Taps& taps) {
     for (; j + V * kLanes <= runs.len; j += V * kLanes) {
       taps.Do(d, Block<kLanes, V, true>{begin + j, 0});
     }
+    if (V > 2 && runs.len - j > 2 * kLanes) {
+      taps.Do(d, Block<kLanes, HWY_MIN(V, 2), false>{begin + j, kLanes});
+      j += 2 * kLanes;
+    }
     const size_t rest = runs.len - j;
-    if (V > 2 && rest > 2 * kLanes) {
-      taps.Do(d, Block<kLanes, V, false>{begin + j, rest - kLanes});
-    } else if (V > 1 && rest > kLanes) {
+    if (V > 1 && rest > kLanes) {
       taps.Do(d, Block<kLanes, HWY_MIN(V, 2), false>{begin + j, rest - kLanes});
     } else if (rest > 0) {
       taps.Do(d, Block<kLanes, 1, true>{begin + (runs.len - kLanes), 0});
@@ -181,7 +191,7 @@ struct Winner {
 // The winner of x_t.
 template <class T, class R>
 struct PickTaps {
-  static constexpr size_t kVectors = 4;
+  static constexpr size_t kVectors = kManyVectors<T>, kShorter = kShorterBy<T>;
   const T* const* src;
   size_t count;
   T* out;
@@ -251,7 +261,7 @@ void PickPairs(const T* row, size_t taps, const Runs& runs, T* out) {
 // The winner of x_t and the id of the first t that has it.
 template <class T, class R>
 struct ArgTaps {
-  static constexpr size_t kVectors = 4;
+  static constexpr size_t kVectors = kManyVectors<T>, kShorter = kShorterBy<T>;
   const T* const* src;
   const PoolNumber<T>* ids;
   size_t count;
@@ -288,7 +298,7 @@ struct ArgTaps {
 // The same for x_t that carry numbers: of level ones the smallest number wins.
 template <class T, class R>
 struct MergeArgTaps {
-  static constexpr size_t kVectors = 2;
+  static constexpr size_t kVectors = kManyVectors<T> / 2, kShorter = kShorterBy<T>;
   const T* const* src;
   const PoolNumber<T>* const* src_numbers;
   const PoolNumber<T>* ids;
@@ -319,7 +329,7 @@ struct MergeArgTaps {
 // Σ_t x_t, block by block.
 template <class T>
 struct SumTaps {
-  static constexpr size_t kVectors = 4;
+  static constexpr size_t kVectors = 4, kShorter = 2;
   const T* const* src;
   size_t count, first, block;
   T* out;
@@ -372,6 +382,51 @@ void PickOf(const T* const* src, size_t taps, const Runs& runs, T* out) {
     }
   }
   ForEachVector<T>(runs, PickTaps<T, R>{src, taps, out});
+}
+
+// PickSlides for one vector of each element.
+template <class T, class R, class D>
+HWY_INLINE void SlideVector(D d, const T* HWY_RESTRICT x, size_t window, size_t stride,
+                            const Runs& runs, T* HWY_RESTRICT spare, T* HWY_RESTRICT out) {
+  const size_t lanes = hn::Lanes(d);
+  const ptrdiff_t step = runs.src_step;
+  const T* block = x;
+  // Output o begins `e` elements into the block.
+  for (size_t o = 0, e = 0; o < runs.count; e -= window, block += window * step) {
+    const T* tap = block + (window - 1) * step;
+    auto best = hn::LoadU(d, tap);
+    for (size_t t = window - 1; t > e; --t) {
+      hn::StoreU(best, d, spare + t * lanes);
+      tap -= step;
+      best = R::Better(hn::LoadU(d, tap), best);
+    }
+    hn::StoreU(best, d, spare + e * lanes);
+    if (e == 0) {
+      hn::StoreU(best, d, out);
+      out += runs.out_step;
+      e = stride;
+      ++o;
+    }
+    tap = block + window * step;
+    if (o < runs.count && e < window) best = hn::LoadU(d, tap);
+    for (size_t t = 1; o < runs.count && e < window; ++o, e += stride, out += runs.out_step) {
+      for (; t < e; ++t) {
+        tap += step;
+        best = R::Better(hn::LoadU(d, tap), best);
+      }
+      hn::StoreU(R::Better(best, hn::LoadU(d, spare + e * lanes)), d, out);
+    }
+  }
+}
+
+template <class T, class R>
+void PickSlides(const T* x, size_t window, size_t stride, const Runs& runs, T* spare, T* out) {
+  const PoolTag<T> d;
+  const size_t lanes = hn::Lanes(d);
+  for (size_t j = 0; j < runs.len; j += lanes) {
+    const size_t at = HWY_MIN(j, runs.len - lanes);
+    SlideVector<T, R>(d, x + at, window, stride, runs, spare, out + at);
+  }
 }
 
 template <class T, class R>
@@ -443,11 +498,18 @@ HWY_INLINE V ReplaceNaN(D d, V keys, T infinity, V other, V by) {
 template <class T>
 void ToKeys(const T* from, const Runs& runs, const FloatKeys<T>& keys, T* to) {
   const PoolTag<T> d;
+  const size_t lanes = hn::Lanes(d);
+  const auto key_of = [&](auto bits, size_t) HWY_ATTR {
+    const auto key = FlipNegative(d, bits);
+    return ReplaceNaN(d, key, keys.infinity, key, hn::Set(d, keys.nan));
+  };
+  const bool one_vector = runs.len == lanes;  // as some of a pixel's channels often are
   for (size_t i = 0; i < runs.count; ++i, from += runs.src_step, to += runs.out_step) {
-    MapVectors(d, from, runs.len, to, [&](auto bits, size_t) HWY_ATTR {
-      const auto key = FlipNegative(d, bits);
-      return ReplaceNaN(d, key, keys.infinity, key, hn::Set(d, keys.nan));
-    });
+    if (one_vector) {
+      hn::StoreU(key_of(hn::LoadU(d, from), 0), d, to);
+    } else {
+      MapVectors(d, from, runs.len, to, key_of);
+    }
   }
 }
 
@@ -462,13 +524,17 @@ void FromKeys(T* values, size_t n, const FloatKeys<T>& keys) {
 template <class T, bool kSmallest, bool kOmitNaN>
 constexpr PickKernels<T> MakePick() {
   using R = Rule<T, kSmallest, kOmitNaN>;
-  if constexpr (sizeof(T) < 4) {
-    return {PickOf<T, R>, PickPairs<T, R>, nullptr, nullptr};
-  } else if constexpr (R::kHasNaN && kOmitNaN) {
-    return {nullptr, nullptr, ArgOf<T, R>, MergeArgOf<T, R>};
-  } else {
-    return {PickOf<T, R>, PickPairs<T, R>, ArgOf<T, R>, MergeArgOf<T, R>};
+  PickKernels<T> kernels{};
+  if constexpr (sizeof(T) >= 4) {
+    kernels.arg = ArgOf<T, R>;
+    kernels.merge_arg = MergeArgOf<T, R>;
   }
+  if constexpr (!R::kHasNaN || !kOmitNaN) {
+    kernels.pick = PickOf<T, R>;
+    if constexpr (sizeof(T) < 8) kernels.pick_pairs = PickPairs<T, R>;
+    if constexpr (!R::kHasNaN) kernels.pick_slides = PickSlides<T, R>;
+  }
+  return kernels;
 }
 
 template <class T>

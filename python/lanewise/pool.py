@@ -270,8 +270,9 @@ def avg_pool2d(
 
     ``out[n, i, j, c] = Σ over r, s of x[n, i·stride − before + r·dilation,
     j·stride − before + s·dilation, c] / count``, as far as these lie in the image; count is how
-    many they are. Columns are summed first, in blocks of 16 elements, which are then added up:
-    nothing is ever subtracted again, so a NaN or inf stays within its own windows.
+    many they are. Columns are summed first, in blocks of 16 elements, or of 64, 16, 4 and 1 where
+    windows are long and strides short, which are then added up: nothing is ever subtracted again,
+    so a NaN or inf stays within its own windows.
 
     Parameters
     ----------
@@ -520,8 +521,9 @@ def avg_pool1d(
     """The mean of the elements in each position of a window that slides over signals.
 
     ``out[n, i, c] = Σ over s of x[n, i·stride − before + s·dilation, c] / count``, as far as these
-    lie in the signal; count is how many they are. Blocks of 16 elements are summed and then added
-    up: nothing is ever subtracted again, so a NaN or inf stays within its own windows.
+    lie in the signal; count is how many they are. Blocks of 16 elements, or of 64, 16, 4 and 1
+    where windows are long and strides short, are summed and then added up: nothing is ever
+    subtracted again, so a NaN or inf stays within its own windows.
 
     Parameters
     ----------

@@ -25,7 +25,10 @@ struct Cascade {
   Cascade() = default;
   // `copies` is what each element costs in loads and stores before the first level.
   Cascade(const WindowAxis& axis, int64_t copies) : window(axis.window), dilation(axis.dilation) {
-    if (Span(window) > axis.in) return;
+    if (Span(window) > axis.in) {
+      window = 0;  // it bounds scratch
+      return;
+    }
     int64_t least = window;
     for (int k = 1; Width(k) <= window; ++k) {
       const int64_t cost = axis.stride * (copies + (kRadix + 1) * k) + CeilDiv(window, Width(k));

@@ -65,6 +65,10 @@ void Plan<T>::ChooseWay(const Geometry& g, const Strides& x, bool native, bool k
   const bool near_channels = x.channel == 1 && g.channels > 1;
   tall = TallCascade(g);
   wide = WideCascade(g);
+  if ((tall || wide) && !reduction.average && !reduction.numbered &&
+      std::max(tall.dilation, wide.dilation) == 1) {
+    slide = lanes * (std::max(tall.window, wide.window) + 1);
+  }
   // Numbers of padding must be larger than those of pixels, and fit their type.
   if (reduction.numbered && tall && TallestNumber(g) >= std::numeric_limits<Number>::max() / 2) {
     tall = Cascade();
@@ -77,8 +81,8 @@ void Plan<T>::ChooseWay(const Geometry& g, const Strides& x, bool native, bool k
       near_channels || (gathered && g.channels > 1 && std::abs(x.channel) < std::abs(x.column));
   direct = pixels && g.channels >= lanes && !tall && !wide && DirectIsPossible() &&
            DirectCost() <= SeparableCost();
-  pairs = !pixels && column_taps > 1 && !reduction.average && !reduction.numbered &&
-          g.columns.stride == 2 && g.columns.dilation == 1;
+  pairs = sizeof(T) < 8 && !pixels && column_taps > 1 && !reduction.average &&
+          !reduction.numbered && g.columns.stride == 2 && g.columns.dilation == 1;
   split = !direct && !pairs && g.columns.stride > 1 && (pixels ? g.channels : 1) < lanes;
   reuse = gathered && !tall && g.rows.out > 1 &&
           g.rows.stride < g.rows.dilation * (g.rows.window - 1) + 1;
@@ -180,14 +184,15 @@ size_t Plan<T>::ScratchBytes() const {
   const size_t ids = Scratch::Bytes<Number>(Pointers()) + Scratch::Bytes<Number>(tile_taps);
   const auto cascades_of = [&](auto element) {
     using U = decltype(element);
-    return Scratch::Bytes<U>(tall ? (tall.levels + 1) * StripSize() : 0) +
+    return Scratch::Bytes<U>(StripLevels() * StripSize()) +
            Scratch::Bytes<U>(wide.levels * WideRows() * length * depth) +
            Scratch::Bytes<const U*>(Pointers() + tile_taps);
   };
   const size_t divisors = Scratch::Bytes<T>(Divisors()) + Scratch::Bytes<double>(Divisors());
-  return divisors + cascades_of(T()) + (reduction.numbered ? cascades_of(Number()) : 0) +
-         rows_of(T(), Pointers()) + Scratch::Bytes<T>(ring * length * depth) +
-         Scratch::Bytes<int64_t>(ring) + (reduction.numbered ? rows_of(Number(), 0) + ids : 0);
+  return divisors + Scratch::Bytes<T>(slide) + cascades_of(T()) +
+         (reduction.numbered ? cascades_of(Number()) : 0) + rows_of(T(), Pointers()) +
+         Scratch::Bytes<T>(ring * length * depth) + Scratch::Bytes<int64_t>(ring) +
+         (reduction.numbered ? rows_of(Number(), 0) + ids : 0);
 }
 
 template struct Plan<int8_t>;

@@ -36,6 +36,7 @@ struct Plan {
   bool direct;    // otherwise separable
   bool gathered;  // x's rows are copied first: they are not of type T, or not of neighbours
   Cascade tall, wide;  // of rows and of columns
+  int64_t slide = 0;   // room for maxima that slide; 0: they are made level by level
   bool pairs;          // columns are reduced where they are, by a kernel for stride 2
   bool split;  // a scratch row is sorted by column modulo stride, to make its runs contiguous
   bool reuse;  // gathered rows wait for the next output
@@ -66,6 +67,7 @@ struct Plan {
   int64_t StripSize() const {
     return ((batch - 1) * row_stride + tall.Span(tall.window)) * StripColumns() * depth;
   }
+  int64_t StripLevels() const { return !tall ? 0 : slide > 0 ? 1 : tall.levels + 1; }
   int64_t WideRows() const {
     return std::clamp<int64_t>(8192 / (length * depth * int64_t{sizeof(T)}), 1, batch);
   }

@@ -29,7 +29,8 @@ Tile<T>::Tile(const PoolKernels<T>& kernels, const Plan<T>& plan, const Geometry
   counts_ = scratch.Take<double>(plan.Divisors());
   ring_ = scratch.Take<T>(plan.ring * plan.length * plan.depth);
   ring_rows_ = scratch.Take<int64_t>(plan.ring);
-  strip_ = scratch.Take<T>(plan.tall ? (plan.tall.levels + 1) * plan.StripSize() : 0);
+  strip_ = scratch.Take<T>(plan.StripLevels() * plan.StripSize());
+  slide_ = scratch.Take<T>(plan.slide);
   wide_ = scratch.Take<T>(plan.wide.levels * plan.WideRows() * plan.length * plan.depth);
   if (!plan.reduction.numbered) return;
   row_numbers_ = scratch.Take<Number>(row);
@@ -40,7 +41,7 @@ Tile<T>::Tile(const PoolKernels<T>& kernels, const Plan<T>& plan, const Geometry
   column_ids_ = scratch.Take<Number>(plan.tile_taps);
   column_tap_numbers_ = scratch.Take<const Number*>(plan.tile_taps);
   tap_numbers_ = scratch.Take<const Number*>(plan.Pointers() + plan.tile_taps);
-  strip_numbers_ = scratch.Take<Number>(plan.tall ? (plan.tall.levels + 1) * plan.StripSize() : 0);
+  strip_numbers_ = scratch.Take<Number>(plan.StripLevels() * plan.StripSize());
   wide_numbers_ =
       scratch.Take<Number>(plan.wide.levels * plan.WideRows() * plan.length * plan.depth);
 }
@@ -228,7 +229,8 @@ void Tile<T>::ReduceLevels(const Cascade& cascade, const Levels<T>& levels,
 // level to level.
 template <class T>
 void Tile<T>::CascadeRows(int64_t o_row, int64_t rows) {
-  const int64_t strip = plan_.StripColumns();
+  const int64_t columns = real_end_ - real_begin_;
+  const int64_t strip = CeilDiv(columns, CeilDiv(columns, plan_.StripColumns()));
   for (int64_t column = real_begin_; column < real_end_; column += strip) {
     CascadeStrip(o_row, rows, column, std::min(strip, real_end_ - column));
   }
@@ -251,11 +253,30 @@ void Tile<T>::CascadeStrip(int64_t o_row, int64_t rows, int64_t begin, int64_t c
     std::fill_n(strip_numbers_ + above * width, (end - above) * width, 0);
   }
   const int64_t size = plan_.StripSize(), row = length_ * depth_, offset = begin * depth_;
+  if (plan_.slide > 0) {
+    const Runs runs{size_t(rows), size_t(width), width, row, 0};
+    return SlideRows(strip_, runs, row_ + offset);
+  }
   const Runs runs{size_t(rows), size_t(width), g_.rows.stride * width, row, row};
   Levels<Number> numbers{};
   if (indices_) numbers = {strip_numbers_, strip_numbers_ + size, size};
   ReduceLevels(plan_.tall, {strip_, strip_ + size, size}, numbers, width, g_.columns.in,
                height * width, runs, row_ + offset, indices_ ? row_numbers_ + offset : nullptr);
+}
+
+// The kernel takes whole vectors. Strips are narrower only where the image is: their results go
+// through scratch, and what is read beyond the last row is the scratch behind it.
+template <class T>
+void Tile<T>::SlideRows(const T* strip, const Runs& runs, T* to) {
+  const int64_t window = g_.rows.window, stride = g_.rows.stride;
+  const size_t lanes = kernels_.lanes;
+  if (runs.len >= lanes) return picks_.pick_slides(strip, window, stride, runs, slide_, to);
+  for (size_t r = 0; r < runs.count; ++r) {
+    T* const result = slide_ + window * lanes;
+    const Runs one{1, lanes, runs.src_step, 0, 0};
+    picks_.pick_slides(strip + r * stride * runs.src_step, window, stride, one, slide_, result);
+    std::copy_n(result, runs.len, to + r * runs.out_step);
+  }
 }
 
 // Some columns of `rows` rows of x, without gaps.
@@ -378,6 +399,14 @@ void Tile<T>::ReduceColumns(int64_t o_row, int64_t rows) {
     if (indices_) SplitRows(rows, row_numbers_, kernels_.split_numbers, phase_numbers_);
   }
   const size_t outputs = column_end_ - column_begin_, depth = depth_;
+  if (plan_.wide && plan_.slide > 0 && depth >= kernels_.lanes) {
+    const Runs runs{outputs, depth, depth_, step, 0};
+    for (int64_t i = 0; i < rows; ++i) {
+      const T* const row = row_ + i * length_ * depth_;
+      picks_.pick_slides(row, g_.columns.window, 1, runs, slide_, ResultRow(o_row, i));
+    }
+    return;
+  }
   const bool near = plan_.split || stride == 1 || outputs == 1;
   const ptrdiff_t row_step = plan_.split ? PhaseRowStep() : length_ * depth_;
   const ptrdiff_t out_row_step = InPlace() ? out_strides_.row : ResultSize();

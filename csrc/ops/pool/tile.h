@@ -11,7 +11,9 @@
 // of a column up first, in blocks of kBlock from the first row in the image on, and then the
 // columns of the window likewise, in blocks from the window's first column on; padding adds 0,
 // which changes no sum that began with 0. Long windows (cascade.h) are always separable: their sums
-// are those of their pieces, in order, and of zeros the largest is 0 and the smallest -0.
+// are those of their pieces, in order, and of zeros the largest is 0 and the smallest -0. Maxima
+// without places, which no order changes, need no pieces where lanes are other windows: one kernel
+// slides over the rows, and over the columns of at least a vector of channels.
 #ifndef LANEWISE_OPS_POOL_TILE_H_
 #define LANEWISE_OPS_POOL_TILE_H_
 
@@ -47,6 +49,7 @@ class Tile {
   const T* RealRow(int64_t o_row, int64_t tap);
   void CascadeRows(int64_t o_row, int64_t rows);
   void CascadeStrip(int64_t o_row, int64_t rows, int64_t begin, int64_t columns);
+  void SlideRows(const T* strip, const Runs& runs, T* to);
   void ReadStrip(int64_t h, int64_t rows, int64_t begin, int64_t columns, T* to) const;
   void CascadeColumns(int64_t i, int64_t rows, const Runs& runs, T* result, Number* numbers);
   template <class U>
@@ -130,6 +133,7 @@ class Tile {
 
   // Level by level: level 0 and those above of a strip, and those above of columns.
   T *strip_, *wide_;
+  T* slide_;  // where windows that slide are taken in one pass
   // What averages divide by where lanes are outputs, and the taps of a row that they count.
   T* divisors_;
   double* counts_;
