@@ -120,6 +120,45 @@ void FinishLabels(const LossRows<T>& r, size_t n, bool gradient) {
   });
 }
 
+// As softmax's ShortRows: a panel at a time through all phases.
+template <class T>
+void ShortLabels(const SoftmaxRows<T>& rows, const int64_t* labels, const T* weight, T scale,
+                 T* loss, T* scratch) {
+  constexpr size_t kNR = kPanelNR<T>, kSumSize = kPartials<T> * kNR;
+  const bool gradient = rows.out != nullptr;
+  const auto sum = gradient ? PanelSum<T, LabelFormula> : PanelSum<T, LogSoftmaxFormula>;
+  T* const x = scratch;
+  T* const e = x + rows.n * kNR;
+  T* const partials = e + rows.n * kNR;
+  T* const max = partials + 2 * kSumSize;
+  T *const below = max + kNR, *const maxima = below + kNR, *const picked = maxima + kNR;
+  T *const factor = picked + kNR, *const at_label = factor + kNR;
+  for (size_t row = 0; row < rows.count; row += kNR) {
+    const size_t count = std::min(kNR, rows.count - row);
+    const auto at = static_cast<ptrdiff_t>(row);
+    LoadPanel(rows.a + at * rows.a_step, rows.a_step, count, rows.n, x);
+    PanelMax(x, rows.n, true, max);
+    sum(x, nullptr, rows.n, max, true, e, partials);
+    PanelTotal<T, SoftmaxBackwardFormula>(rows.n, partials, nullptr, below);
+    PanelTotal<T, SoftmaxBackwardFormula>(rows.n, partials + kSumSize, nullptr, maxima);
+    const auto place = [&](size_t r) {
+      return static_cast<size_t>(std::max<int64_t>(0, labels[row + r])) * kNR + r;
+    };
+    for (size_t r = 0; r < count; ++r) picked[r] = x[place(r)];
+    FinishLabels(
+        LossRows<T>{below, maxima, max, picked, weight + row, scale, loss + row, factor, at_label},
+        count, gradient);
+    for (size_t r = 0; r < count; ++r) loss[row + r] = labels[row + r] < 0 ? 0 : loss[row + r];
+    if (!gradient) continue;
+    PanelApply<T, SoftmaxFormula>(e, nullptr, rows.n, max, factor, e);
+    for (size_t r = 0; r < count; ++r) {
+      e[place(r)] = at_label[r];
+      for (size_t i = 0; labels[row + r] < 0 && i < rows.n; ++i) e[i * kNR + r] = 0;
+    }
+    StorePanel(e, rows.out_step, count, rows.n, rows.out + at * rows.out_step);
+  }
+}
+
 template <class T>
 void FinishTargets(const LossRows<T>& r, size_t n, bool gradient) {
   ForEachVector<T>(n, [&](auto d, const auto& load, const auto& store) HWY_ATTR {
@@ -148,6 +187,7 @@ constexpr CrossEntropyKernels<T> kCrossEntropy{
      PanelTotal<T, SoftmaxBackwardFormula>,
      PanelApply<T, SoftmaxFormula>,
      PanelApply<T, TargetsFormula>},
+    ShortLabels<T>,
     Probabilities<T>,
     FinishLabels<T>,
     FinishTargets<T>};

@@ -36,14 +36,11 @@ class MergedAxes {
 
   Offsets OffsetsOf(int64_t element) const {
     Offsets offsets{};
-    const auto add = [&](int axis, int64_t at) {
-      for (int i = 0; i < kArrays; ++i) offsets[i] += at * strides_[axis][i];
-    };
     for (int a = rank_ - 1; a > 0; --a) {
-      add(a, element % sizes_[a]);
+      Add(a, element % sizes_[a], offsets);
       element /= sizes_[a];
     }
-    add(0, element);
+    Add(0, element, offsets);
     return offsets;
   }
 
@@ -51,16 +48,34 @@ class MergedAxes {
   // axis, in order.
   template <class F>
   void ForEachRun(int64_t begin, int64_t end, const F& f) const {
+    if (begin >= end) return;
+    if (rank_ == 1) return f(end - begin, OffsetsOf(begin));
+    // Where the run is on each axis, counted on from one to the next: divisions would show.
     const int64_t inner = sizes_[rank_ - 1];
-    while (begin < end) {
-      const int64_t at = rank_ == 1 ? begin : begin % inner;
+    int64_t index[TensorView::kMaxRank], run = begin / inner;
+    Offsets offsets = OffsetsOf(begin);
+    for (int a = rank_ - 2; a > 0; --a) {
+      index[a] = run % sizes_[a];
+      run /= sizes_[a];
+    }
+    for (int64_t at = begin % inner;; at = 0) {
       const int64_t length = std::min(inner - at, end - begin);
-      f(length, OffsetsOf(begin));
+      f(length, offsets);
       begin += length;
+      if (begin >= end) return;
+      Add(rank_ - 1, -at, offsets);
+      int a = rank_ - 2;
+      for (Add(a, 1, offsets); a > 0 && ++index[a] == sizes_[a]; Add(--a, 1, offsets)) {
+        Add(a, -sizes_[a], offsets);
+        index[a] = 0;
+      }
     }
   }
 
  private:
+  void Add(int axis, int64_t steps, Offsets& offsets) const {
+    for (int i = 0; i < kArrays; ++i) offsets[i] += steps * strides_[axis][i];
+  }
   // Whether the innermost axis steps over exactly this one.
   bool Continues(int64_t size, const Offsets& strides) const {
     for (int i = 0; i < kArrays; ++i) {
