@@ -120,6 +120,19 @@ void FinishLabels(const LossRows<T>& r, size_t n, bool gradient) {
   });
 }
 
+// 0 in the lanes of a panel where `flags` are not.
+template <class T>
+HWY_INLINE void ClearLanes(const T* flags, size_t n, T* panel) {
+  const SoftmaxTag<T> d;
+  for (size_t first = 0; first < kPanelNR<T>; first += hn::Lanes(d)) {
+    const auto cleared = hn::Ne(hn::Load(d, flags + first), hn::Zero(d));
+    for (size_t i = 0; i < n; ++i) {
+      T* const at = panel + i * kPanelNR<T> + first;
+      hn::Store(hn::IfThenZeroElse(cleared, hn::Load(d, at)), d, at);
+    }
+  }
+}
+
 // As softmax's ShortRows: a panel at a time through all phases.
 template <class T>
 void ShortLabels(const SoftmaxRows<T>& rows, const int64_t* labels, const T* weight, T scale,
@@ -148,13 +161,17 @@ void ShortLabels(const SoftmaxRows<T>& rows, const int64_t* labels, const T* wei
     FinishLabels(
         LossRows<T>{below, maxima, max, picked, weight + row, scale, loss + row, factor, at_label},
         count, gradient);
-    for (size_t r = 0; r < count; ++r) loss[row + r] = labels[row + r] < 0 ? 0 : loss[row + r];
+    bool all = true;
+    for (size_t r = 0; r < count; ++r) {
+      const bool ignored = labels[row + r] < 0;
+      loss[row + r] = ignored ? 0 : loss[row + r];
+      picked[r] = T(ignored);
+      all = all && !ignored;
+    }
     if (!gradient) continue;
     PanelApply<T, SoftmaxFormula>(e, nullptr, rows.n, max, factor, e);
-    for (size_t r = 0; r < count; ++r) {
-      e[place(r)] = at_label[r];
-      for (size_t i = 0; labels[row + r] < 0 && i < rows.n; ++i) e[i * kNR + r] = 0;
-    }
+    for (size_t r = 0; r < count; ++r) e[place(r)] = at_label[r];
+    if (!all) ClearLanes(picked, rows.n, e);
     StorePanel(e, rows.out_step, count, rows.n, rows.out + at * rows.out_step);
   }
 }
