@@ -103,7 +103,7 @@ void Probabilities(const T* p, const T* q, size_t n, T scale, T* terms, T* gradi
 // The label's softmax less 1 is -s/(1 + s) where it is the maximum, and at most 1/2 - 1 where it is
 // not: no digits cancel.
 template <class T>
-void FinishLabels(const LossRows<T>& r, size_t n, bool gradient) {
+HWY_NOINLINE void FinishLabels(const LossRows<T>& r, size_t n, bool gradient) {
   ForEachVector<T>(n, [&](auto d, const auto& load, const auto& store) HWY_ATTR {
     const auto one = hn::Set(d, 1);
     const auto s = hn::Add(load(r.below), hn::Sub(load(r.maxima), one));
@@ -152,8 +152,10 @@ void ShortLabels(const SoftmaxRows<T>& rows, const int64_t* labels, const T* wei
     LoadPanel(rows.a + at * rows.a_step, rows.a_step, count, rows.n, x);
     PanelMax(x, rows.n, true, max);
     sum(x, nullptr, rows.n, max, true, e, partials);
-    PanelTotal<T, SoftmaxBackwardFormula>(rows.n, partials, nullptr, below);
-    PanelTotal<T, SoftmaxBackwardFormula>(rows.n, partials + kSumSize, nullptr, maxima);
+    for (size_t s = 0; s < 2; ++s) {
+      T* const sums = partials + s * kSumSize;
+      PanelTotal<T, SoftmaxBackwardFormula>(rows.n, sums, nullptr, below + s * kNR);  // and maxima
+    }
     const auto place = [&](size_t r) {
       return static_cast<size_t>(std::max<int64_t>(0, labels[row + r])) * kNR + r;
     };

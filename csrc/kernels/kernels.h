@@ -559,7 +559,7 @@ struct SoftmaxKernels {
   // All phases for short rows, NR of them at a time as a panel: the same bits again. `out` may be
   // `a`. `scratch` is 64-byte aligned and has (2·n + kMaxSums·B + 2)·NR elements.
   void (*short_rows[kSoftmaxOps])(const SoftmaxRows<T>& rows, T* scratch);
-  // Row's `sum` of all n elements, and meanwhile the maximum of another row. Null in gradients.
+  // Row's `sum` of all n elements, and meanwhile the maximum of another row. Null but for softmax.
   void (*sum_ahead[kSoftmaxOps])(const T* a, size_t n, const T* max, T* stored, T* partials,
                                  const T* next, T* next_max);
   // Panels from columns that are neighbours in memory, with their elements at a distance of steps:
