@@ -461,6 +461,36 @@ def test_same_bits_whatever_the_threads_and_strides(simd, rng, kind, dtype, shap
         same_bits(gradient, gradients[row])
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("from_probs", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_few_rows_across_axes_have_the_bits_of_each_alone(simd, rng, kind, from_probs, dtype):
+    """Too few for panels, and not in place: several rows are packed one after another."""
+    for shape, axis in (((50, 7), 0), ((3, 300, 2), 1), ((20000, 7), 0), ((5000, 5), 0)):
+        x, target = inputs(kind, rng, shape, dtype, axis, from_probs)
+        along = np.ascontiguousarray(one_axis(x, axis))
+        flat = target if kind == "labels" else np.ascontiguousarray(one_axis(target, axis))
+        ignored = {None}
+        if kind == "labels":  # none, the first row's class, and all
+            ignored |= {int(target.flat[0]), shape[axis]}
+        for weighted, smoothing, ignore in itertools.product((False, True), (0, 0.25), ignored):
+            options = {"from_probs": from_probs, "label_smoothing": smoothing, "reduction": "none"}
+            if weighted:
+                options["weight"] = rng.random(shape[axis]).astype(dtype)
+            labels, each = target, flat
+            if ignore is not None:
+                options["ignore_index"] = ignore
+            if ignore == shape[axis]:
+                labels, each = np.full_like(target, ignore), np.full_like(flat, ignore)
+            for threads in (1, 2, 3):
+                lw.set_num_threads(threads)
+                losses, gradients = both(x, labels, axis=axis, **options)
+                for row in np.ndindex(losses.shape):
+                    loss, gradient = both(along[row], each[row], **options)
+                    same_bits(loss, losses[row])
+                    same_bits(gradient, one_axis(gradients, axis)[row])
+
+
 def sum_of_rows(values):
     """The rule: blocks of 4096, in a block 16 partial sums and a tree, blocks in order."""
     total = 0.0

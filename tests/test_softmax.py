@@ -418,6 +418,7 @@ MASKED_SHAPES = [
     ((4, 200), -1),  # rows
     ((300, 10), -1),  # rows as panels
     ((3, 70, 50), 1),  # panels across
+    ((2, 70, 90), 1),  # columns
     ((2, 9, 6, 7), (1, 3)),
 ]
 
@@ -482,6 +483,20 @@ def test_masked_same_bits_on_every_path(simd, rng, dtype, shape, axis):
         assert lw.softmax(y, axis, mask=stepped, out=y) is y
         same_bits(one_axis(y, axis), expected)
     same_bits(lw.softmax(x, axis, mask=np.ones(shape, bool)), lw.softmax(x, axis))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_masked_columns_are_masked_rows(simd, rng, dtype):
+    """Of NaN and infinities, with nothing left, and under masks of one element for many."""
+    shape = (3, 40, 150)
+    x = rng.standard_normal(shape).astype(dtype)
+    x.transpose(0, 2, 1)[0, : len(SPECIAL), :3] = SPECIAL
+    kept = rng.random(shape) < 0.7
+    kept[:, :, 100:110] = False
+    for mask in (kept, kept[1], kept[2, :, :1], kept[0, 0], np.asfortranarray(kept)):
+        rows = np.swapaxes(np.broadcast_to(mask, shape), 1, 2).copy()
+        expected = lw.softmax(np.swapaxes(x, 1, 2).copy(), mask=rows)
+        same_bits(lw.softmax(x, 1, mask=mask), np.swapaxes(expected, 1, 2))
 
 
 @given(data=st.data())
@@ -752,7 +767,7 @@ def test_same_bits_past_the_caches(rng, op, shape, axis):
     expected = np.concatenate(
         [run(op, [a[i : i + 1] for a in args], axis) for i in range(shape[0])]
     )
-    memory = np.empty(args[0].size + 1, np.float32)
+    memory = np.ones(args[0].size + 1, np.float32)  # used before
     for out in (memory[:-1].reshape(shape), memory[1:].reshape(shape)):
         same_bits(run(op, args, axis, out=out), expected)
     same_bits(run(op, args, axis, out=args[0]), expected)

@@ -103,7 +103,7 @@ void Probabilities(const T* p, const T* q, size_t n, T scale, T* terms, T* gradi
 // The label's softmax less 1 is -s/(1 + s) where it is the maximum, and at most 1/2 - 1 where it is
 // not: no digits cancel.
 template <class T>
-void FinishLabels(const LossRows<T>& r, size_t n, bool gradient) {
+HWY_NOINLINE void FinishLabels(const LossRows<T>& r, size_t n, bool gradient) {
   ForEachVector<T>(n, [&](auto d, const auto& load, const auto& store) HWY_ATTR {
     const auto one = hn::Set(d, 1);
     const auto s = hn::Add(load(r.below), hn::Sub(load(r.maxima), one));
@@ -118,6 +118,64 @@ void FinishLabels(const LossRows<T>& r, size_t n, bool gradient) {
     store(hn::Mul(factor, reciprocal), r.factor);
     store(hn::Mul(factor, hn::IfThenElse(hn::Eq(gap, hn::Zero(d)), top, other)), r.at_label);
   });
+}
+
+// 0 in the lanes of a panel where `flags` are not.
+template <class T>
+HWY_INLINE void ClearLanes(const T* flags, size_t n, T* panel) {
+  const SoftmaxTag<T> d;
+  for (size_t first = 0; first < kPanelNR<T>; first += hn::Lanes(d)) {
+    const auto cleared = hn::Ne(hn::Load(d, flags + first), hn::Zero(d));
+    for (size_t i = 0; i < n; ++i) {
+      T* const at = panel + i * kPanelNR<T> + first;
+      hn::Store(hn::IfThenZeroElse(cleared, hn::Load(d, at)), d, at);
+    }
+  }
+}
+
+// As softmax's ShortRows: a panel at a time through all phases.
+template <class T>
+void ShortLabels(const SoftmaxRows<T>& rows, const int64_t* labels, const T* weight, T scale,
+                 T* loss, T* scratch) {
+  constexpr size_t kNR = kPanelNR<T>, kSumSize = kPartials<T> * kNR;
+  const bool gradient = rows.out != nullptr;
+  const auto sum = gradient ? PanelSum<T, LabelFormula> : PanelSum<T, LogSoftmaxFormula>;
+  T* const x = scratch;
+  T* const e = x + rows.n * kNR;
+  T* const partials = e + rows.n * kNR;
+  T* const max = partials + 2 * kSumSize;
+  T *const below = max + kNR, *const maxima = below + kNR, *const picked = maxima + kNR;
+  T *const factor = picked + kNR, *const at_label = factor + kNR;
+  for (size_t row = 0; row < rows.count; row += kNR) {
+    const size_t count = std::min(kNR, rows.count - row);
+    const auto at = static_cast<ptrdiff_t>(row);
+    LoadPanel(rows.a + at * rows.a_step, rows.a_step, count, rows.n, x);
+    PanelMax(x, rows.n, true, max);
+    sum(x, nullptr, rows.n, max, true, e, partials);
+    for (size_t s = 0; s < 2; ++s) {
+      T* const sums = partials + s * kSumSize;
+      PanelTotal<T, SoftmaxBackwardFormula>(rows.n, sums, nullptr, below + s * kNR);  // and maxima
+    }
+    const auto place = [&](size_t r) {
+      return static_cast<size_t>(std::max<int64_t>(0, labels[row + r])) * kNR + r;
+    };
+    for (size_t r = 0; r < count; ++r) picked[r] = x[place(r)];
+    FinishLabels(
+        LossRows<T>{below, maxima, max, picked, weight + row, scale, loss + row, factor, at_label},
+        count, gradient);
+    bool all = true;
+    for (size_t r = 0; r < count; ++r) {
+      const bool ignored = labels[row + r] < 0;
+      loss[row + r] = ignored ? 0 : loss[row + r];
+      picked[r] = T(ignored);
+      all = all && !ignored;
+    }
+    if (!gradient) continue;
+    PanelApply<T, SoftmaxFormula>(e, nullptr, rows.n, max, factor, e);
+    for (size_t r = 0; r < count; ++r) e[place(r)] = at_label[r];
+    if (!all) ClearLanes(picked, rows.n, e);
+    StorePanel(e, rows.out_step, count, rows.n, rows.out + at * rows.out_step);
+  }
 }
 
 template <class T>
@@ -148,6 +206,7 @@ constexpr CrossEntropyKernels<T> kCrossEntropy{
      PanelTotal<T, SoftmaxBackwardFormula>,
      PanelApply<T, SoftmaxFormula>,
      PanelApply<T, TargetsFormula>},
+    ShortLabels<T>,
     Probabilities<T>,
     FinishLabels<T>,
     FinishTargets<T>};

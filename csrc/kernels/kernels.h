@@ -429,6 +429,9 @@ const PoolBackwardKernels<T>& PoolBackwardKernelsFor(SimdTarget target);
 
 // ---------------------------------------------------------------------------------- cross_entropy
 
+template <class T>
+struct SoftmaxRows;
+
 // What is summed over the classes of a row, and stored of them.
 enum class CrossEntropySum : uint8_t {
   kLabel,             // of logits: s, where Σ exp(x - max) = 1 + s
@@ -473,6 +476,11 @@ struct CrossEntropyKernels {
   static constexpr size_t kMaxSums = 4;  // partials is [sum][B] or [sum][B][nr]
   size_t partials;                       // B
   CrossEntropyPhases<T> row, panel;      // the same bits from either
+  // Short rows of logits that have a label each, negative if they are ignored: their losses, and
+  // unless rows.out is null the gradient. `scratch` is 64-byte aligned and has (2·n + 2·B + 6)·NR
+  // elements.
+  void (*short_rows)(const SoftmaxRows<T>& rows, const int64_t* labels, const T* weight, T scale,
+                     T* loss, T* scratch);
   // terms[i] = -q[i]·log p[i] and gradient[i] = -q[i]·scale/p[i], i < n, 0 where q[i] is unless
   // p[i] is NaN. `gradient` may be null, and either may be `p`.
   void (*probabilities)(const T* p, const T* q, size_t n, T scale, T* terms, T* gradient);
@@ -557,6 +565,9 @@ struct SoftmaxKernels {
   // All phases for short rows, NR of them at a time as a panel: the same bits again. `out` may be
   // `a`. `scratch` is 64-byte aligned and has (2·n + kMaxSums·B + 2)·NR elements.
   void (*short_rows[kSoftmaxOps])(const SoftmaxRows<T>& rows, T* scratch);
+  // Row's `sum` of all n elements, and meanwhile the maximum of another row. Null but for softmax.
+  void (*sum_ahead[kSoftmaxOps])(const T* a, size_t n, const T* max, T* stored, T* partials,
+                                 const T* next, T* next_max);
   // Panels from columns that are neighbours in memory, with their elements at a distance of steps:
   // panel[p][i][j] = from[i·step + p·NR + j], or 0 past the width. Unless `max` is null, the maxima
   // as well. Panels and maxima are 64-byte aligned.

@@ -194,8 +194,32 @@ void RowMax(const T* x, size_t n, bool first, T* max) {
   *max = hn::GetLane(hn::MaxOfLanes(d, hn::Max(hn::Max(m0, m1), hn::Max(m2, m3))));
 }
 
-template <class T, class F>
-void RowSum(const T* a, const T* b, size_t n, const T* max, bool first, T* stored, T* partials) {
+// What is done for another row while this one's exponentials are summed: fetch the next one, which
+// takes softmax of 256 rows of 50257 from 2.9 to 2.5 ms, or take a row's maximum.
+template <class T>
+struct NoRowAhead {
+  HWY_INLINE void Take(SoftmaxTag<T>, const T* a, size_t at, size_t, size_t n) {
+    hwy::Prefetch(a + at + n);
+  }
+  HWY_INLINE void TakeFirst(SoftmaxTag<T>, size_t, size_t) {}
+};
+template <class T>
+struct RowAhead {
+  using V = hn::Vec<SoftmaxTag<T>>;
+  const T* row;
+  V max[kPartialVectors];
+
+  HWY_INLINE void Take(SoftmaxTag<T> d, const T*, size_t at, size_t k, size_t) {
+    max[k] = hn::Max(hn::LoadU(d, row + at), max[k]);
+  }
+  HWY_INLINE void TakeFirst(SoftmaxTag<T> d, size_t at, size_t count) {
+    max[0] = hn::Max(LoadFirst(d, row + at, count, -std::numeric_limits<T>::infinity()), max[0]);
+  }
+};
+
+template <class T, class F, class Ahead>
+HWY_INLINE void SumRow(const T* a, const T* b, size_t n, const T* max, bool first, T* stored,
+                       T* partials, Ahead& ahead) {
   const SoftmaxTag<T> d;
   using V = hn::Vec<decltype(d)>;
   const size_t lanes = hn::Lanes(d);
@@ -213,8 +237,7 @@ void RowSum(const T* a, const T* b, size_t n, const T* max, bool first, T* store
     for (; i + kPartials<T> <= n; i += kPartials<T>) {
       for (size_t k = 0; k < kPartialVectors; ++k) {
         const size_t at = i + k * lanes;
-        // The next row, while there is time: softmax of 256 rows of 50257 takes 2.5 ms, not 2.9.
-        if (F::kUsesMax) hwy::Prefetch(a + at + n);
+        if (F::kUsesMax) ahead.Take(d, a, at, k, n);
         const V term = F::Add(d, hn::LoadU(d, a + at),
                               F::kReadsB ? hn::LoadU(d, b + at) : hn::Zero(d), m, sums[k]);
         if (F::kStores) hn::StoreU(term, d, stored + at);
@@ -232,11 +255,29 @@ void RowSum(const T* a, const T* b, size_t n, const T* max, bool first, T* store
     const size_t count = std::min(lanes, n - i);
     V sums[F::kSums];
     for (size_t s = 0; s < F::kSums; ++s) sums[s] = hn::LoadU(d, partial + s * kPartials<T>);
+    ahead.TakeFirst(d, i, count);
     const V term = F::Add(d, LoadFirst(d, a + i, count, static_cast<T>(F::kFill)),
                           F::kReadsB ? LoadFirst(d, b + i, count) : hn::Zero(d), m, sums);
     if (F::kStores) StoreFirst(term, d, stored + i, count);
     for (size_t s = 0; s < F::kSums; ++s) hn::StoreU(sums[s], d, partial + s * kPartials<T>);
   }
+}
+
+template <class T, class F>
+void RowSum(const T* a, const T* b, size_t n, const T* max, bool first, T* stored, T* partials) {
+  NoRowAhead<T> none;
+  SumRow<T, F>(a, b, n, max, first, stored, partials, none);
+}
+
+template <class T, class F>
+void RowSumAhead(const T* a, size_t n, const T* max, T* stored, T* partials, const T* next,
+                 T* next_max) {
+  const SoftmaxTag<T> d;
+  const auto lowest = hn::Set(d, -std::numeric_limits<T>::infinity());
+  RowAhead<T> ahead{next, {lowest, lowest, lowest, lowest}};
+  SumRow<T, F>(a, nullptr, n, max, true, stored, partials, ahead);
+  *next_max = hn::GetLane(hn::MaxOfLanes(
+      d, hn::Max(hn::Max(ahead.max[0], ahead.max[1]), hn::Max(ahead.max[2], ahead.max[3]))));
 }
 
 // The tree p[j] += p[j + half], half = B/2 … 1, down to one lane.
@@ -633,6 +674,7 @@ constexpr SoftmaxKernels<T> kSoftmax{
     {ShortRows<T, SoftmaxFormula, false>, ShortRows<T, LogSoftmaxFormula, false>,
      ShortRows<T, SoftmaxBackwardFormula, false>, ShortRows<T, LogSoftmaxBackwardFormula, false>,
      ShortRows<T, LogSumExpFormula, true>},
+    {RowSumAhead<T, SoftmaxFormula>, nullptr, nullptr, nullptr, nullptr},
     PackColumns<T>,
     {ApplyColumns<T, SoftmaxFormula>, ApplyColumns<T, LogSoftmaxFormula>,
      ApplyColumns<T, SoftmaxBackwardFormula>, ApplyColumns<T, LogSoftmaxBackwardFormula>, nullptr},

@@ -34,16 +34,13 @@ class MergedAxes {
   // Between neighbours on the innermost axis; 0 if there is but one element.
   int64_t inner_stride(int array) const { return strides_[rank_ - 1][array]; }
 
-  Offsets OffsetsOf(int64_t element) const {
+  [[gnu::noinline]] Offsets OffsetsOf(int64_t element) const {
     Offsets offsets{};
-    const auto add = [&](int axis, int64_t at) {
-      for (int i = 0; i < kArrays; ++i) offsets[i] += at * strides_[axis][i];
-    };
     for (int a = rank_ - 1; a > 0; --a) {
-      add(a, element % sizes_[a]);
+      Add(a, element % sizes_[a], offsets);
       element /= sizes_[a];
     }
-    add(0, element);
+    Add(0, element, offsets);
     return offsets;
   }
 
@@ -51,16 +48,41 @@ class MergedAxes {
   // axis, in order.
   template <class F>
   void ForEachRun(int64_t begin, int64_t end, const F& f) const {
+    if (begin >= end) return;
     const int64_t inner = sizes_[rank_ - 1];
-    while (begin < end) {
-      const int64_t at = rank_ == 1 ? begin : begin % inner;
+    Offsets offsets = OffsetsOf(begin);
+    int64_t index[TensorView::kMaxRank];
+    if (rank_ > 2) FindIndex(begin / inner, index);
+    for (int64_t at = rank_ == 1 ? begin : begin % inner;; at = 0) {
       const int64_t length = std::min(inner - at, end - begin);
-      f(length, OffsetsOf(begin));
+      f(length, offsets);
       begin += length;
+      if (begin >= end) return;
+      NextRun(at, index, offsets);
     }
   }
 
  private:
+  void Add(int axis, int64_t steps, Offsets& offsets) const {
+    for (int i = 0; i < kArrays; ++i) offsets[i] += steps * strides_[axis][i];
+  }
+  // Where a run is on each axis but the outermost and its own.
+  void FindIndex(int64_t run, int64_t* index) const {
+    for (int a = rank_ - 2; a > 0; --a) {
+      index[a] = run % sizes_[a];
+      run /= sizes_[a];
+    }
+  }
+  // From element `at` of a run to the beginning of the next, counted on, as divisions would show.
+  // Not inlined, for there are many walks.
+  [[gnu::noinline]] void NextRun(int64_t at, int64_t* index, Offsets& offsets) const {
+    Add(rank_ - 1, -at, offsets);
+    int a = rank_ - 2;
+    for (Add(a, 1, offsets); a > 0 && ++index[a] == sizes_[a]; Add(--a, 1, offsets)) {
+      Add(a, -sizes_[a], offsets);
+      index[a] = 0;
+    }
+  }
   // Whether the innermost axis steps over exactly this one.
   bool Continues(int64_t size, const Offsets& strides) const {
     for (int i = 0; i < kArrays; ++i) {

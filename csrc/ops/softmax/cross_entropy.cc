@@ -12,6 +12,7 @@
 #include <type_traits>
 
 #include "ops/softmax/loss_block.h"
+#include "ops/softmax/short_losses.h"
 #include "runtime/buffer.h"
 #include "runtime/error.h"
 #include "runtime/parallel.h"
@@ -138,6 +139,27 @@ class Destination {
   double sum_ = 0;
 };
 
+template <class Block, class T>
+void RunBlocks(const Losses<T>& losses, const Plan& plan, int64_t rows,
+               Destination<T>& destination) {
+  const size_t scratch_bytes = Block::ScratchBytes(losses, plan);
+  const int64_t size = Block::Rows(plan);
+  for (int64_t first = 0; first < rows; first += destination.group()) {
+    const int64_t count = std::min(destination.group(), rows - first);
+    const Split tasks(count, size, std::max(size, kTaskElements / losses.problem.n));
+    const Work work{tasks.count, plan.total_ns * double(count) / double(rows), scratch_bytes};
+    ParallelFor(work, [&](int64_t task, Scratch scratch) {
+      Block block(losses, plan, scratch);
+      const int64_t end = first + tasks.end(task);
+      for (int64_t at = first + tasks.begin(task); at < end; at += size) {
+        const int64_t to = std::min(end, at + size);
+        destination.Take(block.Run(at, to), at, to);
+      }
+    });
+    destination.Finish(count);
+  }
+}
+
 template <class T>
 void Run(const Arguments& a) {
   const int64_t rows = a.reduced.positions();
@@ -152,21 +174,11 @@ void Run(const Arguments& a) {
   losses.scale = static_cast<T>(1 / divisor);
 
   const Plan plan = PlanFor(losses.problem);
-  const size_t scratch_bytes = LossBlock<T>::ScratchBytes(losses, plan);
   Destination<T> destination(a, rows);
-  for (int64_t first = 0; first < rows; first += destination.group()) {
-    const int64_t count = std::min(destination.group(), rows - first);
-    const Split tasks(count, plan.block(), plan.tasks.longest());
-    const Work work{tasks.count, plan.total_ns * double(count) / double(rows), scratch_bytes};
-    ParallelFor(work, [&](int64_t task, Scratch scratch) {
-      LossBlock<T> block(losses, plan, scratch);
-      const int64_t end = first + tasks.end(task);
-      for (int64_t at = first + tasks.begin(task); at < end; at += plan.block()) {
-        const int64_t to = std::min(end, at + plan.block());
-        destination.Take(block.Run(at, to), at, to);
-      }
-    });
-    destination.Finish(count);
+  if (ShortLosses<T>::Take(losses, plan)) {
+    RunBlocks<ShortLosses<T>>(losses, plan, rows, destination);
+  } else {
+    RunBlocks<LossBlock<T>>(losses, plan, rows, destination);
   }
   destination.Store(divisor);
 }

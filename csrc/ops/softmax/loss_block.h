@@ -35,6 +35,13 @@ struct Losses {
     if (dense()) return CrossEntropySum::kTargets;
     return has_gradient ? CrossEntropySum::kLabelAndGradient : CrossEntropySum::kLabel;
   }
+  // Labels of rows [begin, end), and the weight of each one's class, 0 if it is ignored.
+  void ReadLabels(int64_t begin, int64_t end, int64_t* to, T* weight) const {
+    labels.Read(begin, end, to);
+    for (int64_t row = 0; row < end - begin; ++row) {
+      weight[row] = to[row] < 0 ? T(0) : weights.At(to[row]);
+    }
+  }
 };
 
 // A block of rows, in one thread's scratch.
@@ -68,7 +75,9 @@ class LossBlock {
            8 * Scratch::Bytes<T>(plan.block()) + Scratch::Bytes<int64_t>(plan.block());
   }
 
-  // Rows [begin, end), at most plan.block() of them; their losses, in scratch.
+  static int64_t Rows(const Plan& plan) { return plan.block(); }
+
+  // Rows [begin, end), at most a block of them; their losses, in scratch.
   const T* Run(int64_t begin, int64_t end) {
     rows_ = end - begin;
     panels_.Hold(begin, end);
@@ -144,14 +153,9 @@ class LossBlock {
 
   // ------------------------------------------------------------------------------------- labels
 
-  // Labels, and the weight of each row's class, 0 if it is ignored.
   void ReadLabels(int64_t begin, int64_t end) {
-    l_.labels.Read(begin, end, labels_);
+    l_.ReadLabels(begin, end, labels_, weight_);
     ignored_ = l_.labels.ignores() ? std::count(labels_, labels_ + rows_, Labels::kIgnored) : 0;
-    for (int64_t row = 0; row < rows_; ++row) weight_[row] = T(labels_[row] >= 0);
-    for (int64_t row = 0; l_.weights.given() && row < rows_; ++row) {
-      if (labels_[row] >= 0) weight_[row] = l_.weights.At(labels_[row]);
-    }
   }
 
   // The logits that labels pick. In cache, if that is done after another phase.

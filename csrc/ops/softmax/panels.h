@@ -127,7 +127,16 @@ class Panels {
   template <class F>
   void ForEachPiece(int array, int64_t i, int64_t n, const F& f) const {
     const Strides& strides = p_.strides[array];
-    const int64_t step = nr_ == 1 ? strides.along.inner_size() : strides.inner == 1 ? 16 : n;
+    if (nr_ == 1) {
+      int64_t packed = 0;
+      return strides.along.ForEachRun(i, i + n, [&](int64_t rows, const Along::Offsets& along) {
+        for (const Piece* piece = pieces_; piece != pieces_end_; ++piece) {
+          f(Extent{rows, 1, piece->offsets[array] + along[0], PackedAt(*piece) + packed});
+        }
+        packed += rows;
+      });
+    }
+    const int64_t step = strides.inner == 1 ? 16 : n;
     const bool single = strides.along.single();
     for (int64_t k = 0; k < n; k += step) {
       for (const Piece* piece = pieces_; piece != pieces_end_; ++piece) {

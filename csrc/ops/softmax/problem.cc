@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ops/stream.h"
 #include "runtime/cpu.h"
 #include "runtime/parallel.h"
 
@@ -69,20 +70,22 @@ bool AreShortRows(const Problem<T>& p) {
 
 template <class T>
 bool AreColumns(const Problem<T>& p) {
-  return Every(p, [&](int array) {
-    return p.native(array) && p.strides[array].inner == 1 && p.strides[array].along.single();
-  });
+  bool all = true;
+  for (int array = kOut; array < kMaxArrays; ++array) {
+    if (!p.has(array)) continue;
+    all = all && p.strides[array].along.single();
+    all = all && (array == kMask || (p.native(array) && p.strides[array].inner == 1));
+  }
+  return all;
 }
 
-// Results of this size are gone from the caches, or from our share of them, before they are read
-// again. Stores past the caches spare reading what was there before: softmax_backward of 256 rows
-// of 50257 takes 3.0 ms, and not 4.9.
-constexpr int64_t kStreamedBytes = int64_t{32} << 20;
-
+// softmax_backward of 256 rows of 50257 takes 3.0 ms past the caches, and 4.9 through them. Not in
+// place, where the lines have just been read.
 template <class T>
 bool Streams(const Problem<T>& p) {
   const int64_t bytes = p.positions.count() * p.n * int64_t{sizeof(T)};
-  return !p.reduces() && bytes >= kStreamedBytes && p.out.InPlace() != p.sources[kA].InPlace();
+  return !p.reduces() && p.out.InPlace() != p.sources[kA].InPlace() &&
+         StreamsPay(p.out.InPlace(), bytes);
 }
 
 }  // namespace
@@ -108,8 +111,9 @@ Plan PlanFor(const Problem<T>& p) {
   const int64_t count = p.positions.count(), n = p.n, size = sizeof(T);
   const int64_t line = p.kernels.nr, partials = p.kernels.partials;
   // Panels pay where positions are neighbours in memory, or rows short; and if they are mostly
-  // full.
-  const bool panels_pay = count >= line / 2 && (Across(p) || n <= ShortRow(p.op));
+  // full, or no longer than that.
+  const bool filled = count >= line / 2 || (count >= line / 4 && n <= line);
+  const bool panels_pay = filled && (Across(p) || n <= ShortRow(p.op));
   const int64_t nr = panels_pay ? line : 1;
 
   // 1 ns per float32 where there is an exponential, 0.3 where there is none.
@@ -127,12 +131,12 @@ Plan PlanFor(const Problem<T>& p) {
     panels = nr == 1 ? 1 : 4;
     chunk = std::max(partials, room / panels / partials * partials);
   } else if (nr > 1 || AreScattered(p)) {
-    panels = std::clamp<int64_t>(room / n, 1, nr > 1 ? 16 : 4);
+    panels =
+        nr > 1 ? std::clamp<int64_t>(room / n, 1, 16) : std::clamp<int64_t>(room / n / 2, 1, 4);
   }
   panels = std::min(panels, std::max<int64_t>(1, CeilDiv(CeilDiv(count, threads), nr)));
 
-  // Tasks of 16 Ki elements (5-15 µs) level the threads at no cost.
-  const int64_t at_most = std::max<int64_t>(nr * panels, (int64_t{1} << 14) / n);
+  const int64_t at_most = std::max(nr * panels, kTaskElements / n);
   Plan plan{Path::kBlocks, false, 1, nr, panels, chunk, Split(count, nr * panels, at_most),
             total_ns};
   if (nr > 1 && chunk == n && AreShortRows(p)) {
@@ -142,9 +146,11 @@ Plan PlanFor(const Problem<T>& p) {
   } else if (nr == 1 && chunk == n && AreRows(p)) {
     plan.path = Path::kRowGroups;
     plan.stream = Streams(p);
-    // Rows and results that L1 holds.
-    plan.group = std::clamp<int64_t>(int64_t(Caches().l1) / (n * size * (inputs + 1)), 1, 8);
-    plan.tasks = Split(count, plan.group, at_most);
+    // Rows and results that L1 holds; half of it, where there are rows ahead as well.
+    plan.group =
+        std::clamp<int64_t>(int64_t(Caches().l1) / (n * size * (inputs == 2 ? 3 : 6)), 1, 8);
+    // The first rows of a task have nobody to take their maxima ahead.
+    plan.tasks = Split(count, plan.group, std::max(at_most, count / (8 * threads)));
   } else if (chunk == n && nr > 1 && AreColumns(p) && p.positions.inner_size() >= 4 * nr) {
     plan.path = Path::kColumns;
     plan.stream = Streams(p);

@@ -62,6 +62,9 @@ enum class Path : uint8_t {
   kColumns,  // of which the tasks are made up by blocks, not positions
 };
 
+// Tasks of so many elements (5-15 µs) level the threads at no cost.
+constexpr int64_t kTaskElements = int64_t{1} << 14;
+
 // How a problem is cut. Nothing here changes the order of a sum.
 struct Plan {
   Path path;
