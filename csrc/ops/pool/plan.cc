@@ -158,7 +158,9 @@ void Plan<T>::ChooseTasks(const Geometry& g, int64_t lanes) {
   const double in_place = 0.01 * sizeof(T) * double(direct ? DirectCost() : SeparableCost());
   const double plane_ns = results * in_place * (reduction.numbered ? 3 : 1) +
                           (gathered ? double(g.rows.in) * double(g.columns.in) : 0);
-  total_ns = double(g.images) * double(g.channels) * plane_ns;
+  // What x itself costs on its way from L3 or memory.
+  const double read_ns = 0.03 * sizeof(T) * double(g.rows.in) * double(g.columns.in);
+  total_ns = double(g.images) * double(g.channels) * (plane_ns + read_ns);
 
   // Tasks of 10 µs cost little to hand out. Rows are cut where there are too few tasks otherwise.
   const int64_t planes = static_cast<int64_t>(std::min(1 + 10e3 / plane_ns, double(g.channels)));
