@@ -447,8 +447,8 @@ template <class T>
 struct CrossEntropyPhases {
   void (*max)(const T* a, size_t n, bool first, T* max);
   // Of the sums in partials[sum][i mod B], s takes two: Σ exp(x - max) of what is below the
-  // maximum, and how often that occurs, which is 1 more than there is to add. For kProbabilities
-  // `max` is the scale. `stored` may be `a`; kLabel stores nothing.
+  // maximum, and how often that occurs, which is 1 more than there is to add. `stored` may be
+  // `a`; kLabel stores nothing.
   void (*sum[kCrossEntropySums])(const T* a, const T* b, size_t n, const T* max, bool first,
                                  T* stored, T* partials);
   // One sum over all n classes. Overwrites its partials. `unused` may be null.
