@@ -173,6 +173,14 @@ py::array AsArrayOf(const char* op, const char* name, py::handle value, const py
   return Python("cast_array")(op, name, array, dtype, py::arg("copy") = true);
 }
 
+void CheckKind(const char* op, const char* name, const py::array& array, const char* kinds,
+               const char* expected) {
+  const py::dtype dtype = array.dtype();
+  if (std::strchr(kinds, dtype.kind()) != nullptr) return;
+  throw py::type_error(std::string(op) + ": " + name + " has dtype " + std::string(py::str(dtype)) +
+                       ", expected " + expected);
+}
+
 py::dtype ResultType(const char* op, Operands operands) {
   const py::object first = DTypeOf(operands.begin()->array);
   for (const Operand& operand : operands) {

@@ -82,6 +82,10 @@ py::array AsArray(const char* op, const char* name, py::handle value);
 // TypeError where that is no "same_kind" cast.
 py::array AsArrayOf(const char* op, const char* name, py::handle value, const py::dtype& dtype);
 
+// TypeError unless the kind of the array's dtype is one of `kinds`, which `expected` words.
+void CheckKind(const char* op, const char* name, const py::array& array, const char* kinds,
+               const char* expected);
+
 // np.result_type of the arrays; TypeError where there is none.
 py::dtype ResultType(const char* op, Operands operands);
 // The same, where integers and bool become float64.

@@ -1,7 +1,5 @@
 #include "lanewise/pool.h"
 
-#include <string>
-
 #include "bindings/array.h"
 #include "bindings/options.h"
 
@@ -109,10 +107,7 @@ void DefineMaxBackward(py::module_& m) {
         const Layout code = ParseLayout(kCaller, layout);
         const py::array dy = AsArray(kCaller.op, "dy", dy_);
         const py::array indices = AsArray(kCaller.op, "indices", indices_);
-        if (const char kind = indices.dtype().kind(); kind != 'i' && kind != 'u') {
-          throw py::type_error(std::string(kCaller.op) + ": indices has dtype " +
-                               std::string(py::str(indices.dtype())) + ", expected integers");
-        }
+        CheckKind(kCaller.op, "indices", indices, "iu", "integers");
         const Shape shape = MaxPool2dBackwardShape(
             ShapeOf(dy), ShapeOf(indices), ParseSizes(kCaller, "input_shape", input_shape), code);
         py::array dx =

@@ -8,9 +8,8 @@ namespace {
 
 py::array AsMask(py::handle value) {
   const py::array mask = AsArray("softmax", "mask", value);
-  if (mask.dtype().kind() == 'b') return mask;
-  throw py::type_error("softmax: mask has dtype " + std::string(py::str(mask.dtype())) +
-                       ", expected bool");
+  CheckKind("softmax", "mask", mask, "b", "bool");
+  return mask;
 }
 
 void BindForward(py::module_& m) {
