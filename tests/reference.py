@@ -209,9 +209,9 @@ def avg_pool2d_backward(
 # ---------------------------------------------------------------------------------------- distances
 
 
-def paired_distances(x, y, metric, p=2):
-    """metric(x[…, :], y[…, :]), the leading axes broadcast."""
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+def paired_distances(x, y, metric, p=2, wide=np.float64):
+    """metric(x[…, :], y[…, :]), the leading axes broadcast; computed in the dtype `wide`."""
+    x, y = np.asarray(x, wide), np.asarray(y, wide)
     d = x.shape[-1]
     with np.errstate(all="ignore"):
         if metric == "correlation":
@@ -222,7 +222,7 @@ def paired_distances(x, y, metric, p=2):
         if metric == "dot":
             return (x * y).sum(-1)
         if metric == "hamming" or (metric == "minkowski" and p == 0):
-            differ = (x != y).sum(-1).astype(float)
+            differ = (x != y).sum(-1).astype(wide)
             return differ / d if metric == "hamming" else differ
         if metric == "jaccard":
             either = ((x != 0) | (y != 0)).sum(-1)
@@ -245,9 +245,9 @@ def paired_distances(x, y, metric, p=2):
         return square if metric == "sqeuclidean" else np.sqrt(square)
 
 
-def pairwise_distances(x, y, metric, p=2):
+def pairwise_distances(x, y, metric, p=2, wide=np.float64):
     """metric(x[i], y[j]) for all i and j; x (m, d), y (n, d)."""
-    return paired_distances(np.asarray(x)[:, None, :], np.asarray(y)[None, :, :], metric, p)
+    return paired_distances(np.asarray(x)[:, None, :], np.asarray(y)[None, :, :], metric, p, wide)
 
 
 # ------------------------------------------------------------------------------------------ softmax
