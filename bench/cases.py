@@ -38,6 +38,8 @@ class Case:
     dtype: str = "float32"
     kind: str = ""  # the class that a summary puts it in, one of KINDS
     what: str = ""  # which of an op's functions, where it has several
+    stored: int = 0  # bytes of the results, where writing them may be what takes the time
+    slow: tuple[str, ...] = ()  # contestants left out, since a call takes them more than 10 s
 
     @property
     def work(self) -> int:
@@ -408,30 +410,59 @@ CROSS_ENTROPY = [
 # --------------------------------------------------------------------------------------- distances
 
 
+def reach(data: Data) -> float:
+    """The largest |x| + |y|, which a distance is at most."""
+    return sum(float(np.sqrt((a * a).sum(-1).max())) for a in (data["x"], data.get("y", data["x"])))
+
+
 def distance(
-    name: str, why: str, m: int, d: int, metric: str = "euclidean", dtype: str = "float32"
+    name: str,
+    why: str,
+    m: int,
+    d: int,
+    metric: str = "euclidean",
+    dtype: str = "float32",
+    batch: tuple[int, ...] = (),
+    alone: bool = False,
+    slow: tuple[str, ...] = (),
 ) -> Case:
-    """Distances m x m of normal rows; 2 flops per coordinate, as a multiply-add of x·y has.
+    """Distances m x m of normal rows, or with `alone` of x to itself; 2 flops per coordinate, as a
+    multiply-add of x·y has.
 
     Euclidean, squared: |x|² - 2x·y + |y|², as most peers do it, is off by (d + 2)·eps/2·(|x|+|y|)²;
     the exact form by less; each by another 2 for the root and the square here. Manhattan: a sum of
-    d terms whose differences round, (d + 1)·eps/2·Σ|x - y|.
+    d terms whose differences round, (d + 1)·eps/2·Σ|x - y|. Chebyshev: one difference, eps/2.
+    Cosine: three sums of d, of a quotient of at most 1, and 4 more steps: (2d + 4)·eps/2.
     """
     eps = EPS[dtype]
 
     def make(rng: np.random.Generator) -> Data:
-        return {name: rng.standard_normal((m, d), dtype) for name in "xy"}
+        return {name: rng.standard_normal((*batch, m, d), dtype) for name in "xy"[: 2 - alone]}
 
     def tolerance(data: Data) -> tuple[float, float]:
-        if metric == "manhattan":
-            return (d + 1) * eps, 0.0
-        reach = sum(float(np.sqrt((a * a).sum(1).max())) for a in data.values())
-        return 0.0, (d + 4) * eps * reach**2
+        if metric == "cosine":
+            return 0.0, (2 * d + 4) * eps
+        if metric != "euclidean":
+            return {"manhattan": (d + 1) * eps, "chebyshev": eps}[metric], 0.0
+        return 0.0, (d + 4) * eps * reach(data) ** 2
 
     compare = np.square if metric == "euclidean" else np.asarray
-    flops, bytes_ = 2 * m * m * d, np.dtype(dtype).itemsize * (2 * m * d + m * m)
-    options = {"metric": metric}
-    return Case(name, why, make, options, "fma", flops, bytes_, tolerance, compare, dtype)
+    pairs, size = int(np.prod(batch)) * m * m, np.dtype(dtype).itemsize
+    bytes_ = size * ((2 - alone) * pairs // m * d + pairs)
+    options, stored = {"metric": metric}, size * pairs
+    limits = ("fma", 2 * pairs * d, bytes_, tolerance, compare, dtype)
+    return Case(name, why, make, options, *limits, stored=stored, slow=slow)
+
+
+def bits(name: str, why: str, m: int, d: int, metric: str, slow: tuple[str, ...] = ()) -> Case:
+    """Distances m x m of rows of bool, in float64: counts, which are exact, and their quotient."""
+
+    def make(rng: np.random.Generator) -> Data:
+        return {name: rng.random((m, d), np.float32) < 0.3 for name in "xy"}
+
+    flops, stored, eps = 2 * m * m * d, 8 * m * m, EPS["float64"]
+    limits = ("fma", flops, 2 * m * d + stored, lambda data: (eps, eps), np.asarray, "float64")
+    return Case(name, why, make, {"metric": metric}, *limits, stored=stored, slow=slow)
 
 
 DISTANCE = [
@@ -443,6 +474,14 @@ DISTANCE = [
     distance("2048² x 784 f64", "double precision", 2048, 784, dtype="float64"),
     distance("4096² x 64 manhattan", "a metric without a GEMM form", 4096, 64, "manhattan"),
     distance("tiny 8² x 8", "what a call costs", 8, 8),
+    distance("4096² x 64 chebyshev", "two instructions a coordinate", 4096, 64, "chebyshev"),
+    distance("4096² x 64 cosine", "a metric that is a GEMM", 4096, 64, "cosine"),
+    distance("4096² x 64 f64", "double precision, short sums", 4096, 64, dtype="float64"),
+    distance("4096² x 64 of x alone", "a symmetric matrix", 4096, 64, alone=True),
+    distance("64 x 128² x 64", "a batch of small sets", 128, 64, batch=(64,)),
+    distance("tiny 16² x 64", "a few rows", 16, 64),
+    bits("4096² x 512 hamming", "bool: fingerprints, hashes", 4096, 512, "hamming"),
+    bits("4096² x 512 jaccard", "bool: sets", 4096, 512, "jaccard"),
 ]
 
 CASES = {

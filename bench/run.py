@@ -24,7 +24,7 @@ from table import aligned
 
 HERE = Path(__file__).parent
 TURN_SECONDS = 0.02
-FACTS = ("name", "why", "kind", "dtype", "flops", "size")  # of a case, for the record
+FACTS = ("name", "why", "kind", "dtype", "flops", "size", "stored")  # of a case, for the record
 # The lines of the picture.
 ENVELOPE = {
     "fma": ("fma", "float32"),
@@ -73,18 +73,32 @@ def agreement(
     return bool((difference <= bound).all()), float(difference.max(initial=0))
 
 
-def limit(case: Case) -> tuple[str, str | int]:
-    """Which roof: the peak of a dtype is one number, the bandwidth depends on the size."""
-    return case.roof, case.dtype if case.roof == "fma" else case.size
+Limit = tuple[str, str | int]
+
+
+def limits(case: Case) -> list[Limit]:
+    """Which roofs, the first that of the share.
+
+    The peak of a dtype is one number, a bandwidth depends on the size.
+    """
+    found: list[Limit] = [(case.roof, case.dtype if case.roof == "fma" else case.size)]
+    return [*found, ("store", case.stored)] if case.stored else found
 
 
 def race(
     cases: str, index: int, workers: list[Worker], turns: int, folder: Path
-) -> tuple[dict[str, dict], float]:
-    """What became of each contestant (reply, agreement, best time of each turn), and the roof."""
-    case, found, roof, lanewise = CASES[cases][index], {}, 1.0, None
+) -> tuple[dict[str, dict], dict[Limit, float]]:
+    """What became of each contestant (reply, agreement, best time of each turn), and the roofs.
+
+    Contestants that the case calls slow are not asked.
+    """
+    case, found, lanewise = CASES[cases][index], {}, None
+    roofs = dict.fromkeys(limits(case), 1.0)
     data = data_of(case)
     for worker in workers:
+        if worker.name in case.slow:
+            found[worker.name] = {"supported": True, "slow": True}
+            continue
         found[worker.name] = state = worker.ask(case=index)
         if not state.get("supported"):
             continue
@@ -99,7 +113,8 @@ def race(
         state["turns"] = []
     runners = [worker for worker in workers if found[worker.name].get("agrees")]
     for _ in range(turns):
-        roof = max(roof, workers[0].ask(roof=limit(case)).get("roof", 0.0))
+        for of in roofs:
+            roofs[of] = max(roofs[of], workers[0].ask(roof=of).get("roof", 0.0))
         for worker in runners:
             time.sleep(REST_SECONDS)
             state, reply = found[worker.name], worker.ask(seconds=TURN_SECONDS)
@@ -110,13 +125,15 @@ def race(
     for state in found.values():
         if state.get("turns") and "error" not in state:
             state["best"] = min(state["turns"])
-    return found, roof
+    return found, roofs
 
 
 def cell(state: dict, lanewise: dict) -> str:
     """A peer's time in units of lanewise's, or why there is none."""
     if "error" in state:
         return "error"
+    if "slow" in state:
+        return "slow"
     if not state["supported"]:
         return "-"
     if not state["agrees"]:
@@ -125,12 +142,13 @@ def cell(state: dict, lanewise: dict) -> str:
     return f"{mark}{state['best'] / lanewise['best']:.2f}" if "best" in lanewise else "-"
 
 
-def table_row(case: Case, found: dict[str, dict], share: float, widths: list[int]) -> str:
-    """Case, lanewise's time, share of the roof, ratios, reason."""
+def table_row(case: Case, found: dict[str, dict], shares: list[float], widths: list[int]) -> str:
+    """Case, lanewise's time, share of each roof, ratios, reason."""
     lanewise = found["lanewise"]
+    parts = [f"{share:.0%}" for share in shares]
     ms = f"{lanewise['best'] * 1e3:.4g} ms" if "best" in lanewise else "error"
     cells = [cell(state, lanewise) for name, state in found.items() if name != "lanewise"]
-    return aligned([case.name, ms, f"{share:.0%}", *cells, case.why], widths)
+    return aligned([case.name, ms, *parts, *cells, case.why], widths)
 
 
 def footnotes(rows: list[dict]) -> dict[str, str]:
@@ -199,21 +217,27 @@ def race_all(args: argparse.Namespace, workers: list[Worker]) -> tuple[list[dict
     """Print the table; the facts of each case, and the roofs by what they are of."""
     cases = [CASES[args.cases][i] for i in args.chosen]
     names = [worker.name for worker in workers[1:]]
-    widths = [max(len(case.name) for case in cases), 10, 5, *(max(len(n), 7) for n in names)]
-    print(aligned(["case", "lanewise", "share", *names, "why"], widths))
+    shares = ["share", *(["stores"] if cases[0].stored else [])]
+    header = ["lanewise", *shares, *names]
+    widths = [max(len(case.name) for case in cases), 10, *(max(len(n), 5) for n in header[1:])]
+    print(aligned(["case", *header, "why"], widths))
     rows, roofs = [], {}
     with tempfile.TemporaryDirectory() as folder:
         for i, case in zip(args.chosen, cases, strict=True):
-            found, roof = race(args.cases, i, workers, args.turns, Path(folder))
-            roof = roofs[limit(case)] = max(roof, roofs.get(limit(case), 0.0))
-            share = case.work / found["lanewise"].get("best", float("nan")) / roof
-            print(table_row(case, found, share, widths), flush=True)
+            found, seen = race(args.cases, i, workers, args.turns, Path(folder))
+            roofs |= {of: max(roof, roofs.get(of, 0.0)) for of, roof in seen.items()}
+            best = found["lanewise"].get("best", float("nan"))
+            work = zip((case.work, case.stored), limits(case))
+            shares = [amount / best / roofs[of] for amount, of in work]
+            print(table_row(case, found, shares, widths), flush=True)
             for name, state in found.items():
                 if "error" in state:
                     print(f"    {name}: {state['error']}", file=sys.stderr)
             facts = {key: getattr(case, key) for key in FACTS}
-            limits = {"roof_kind": case.roof, "roof": roof, "share": share}
-            rows.append({**facts, **limits, "contestants": found})
+            of_roofs = {"roof_kind": case.roof, "roof": roofs[limits(case)[0]], "share": shares[0]}
+            if case.stored:
+                of_roofs |= {"store_roof": roofs["store", case.stored], "store_share": shares[1]}
+            rows.append({**facts, **of_roofs, "contestants": found})
     for of in ENVELOPE.values():
         seen = [workers[0].ask(roof=of).get("roof", 0.0) for _ in range(3)]
         roofs[of] = max(*seen, roofs.get(of, 0.0))
@@ -233,6 +257,8 @@ def main() -> None:
         worker.close()
     for name, why in footnotes(rows).items():
         print(f"~ {name}: {why}")
+    if any("slow" in state for row in rows for state in row["contestants"].values()):
+        print("slow: left out, since a call takes more than 10 s")
 
     args.json.parent.mkdir(parents=True, exist_ok=True)
     record = {

@@ -13,14 +13,21 @@ from . import Prepared
 faiss.omp_set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
+METRICS = {"manhattan": faiss.METRIC_L1, "chebyshev": faiss.METRIC_Linf}
+
+
 def distance(case: Case, data: Data, variant: str) -> Prepared | None:
-    if case.dtype != "float32":
+    x, y, metric = data["x"], data.get("y", data["x"]), case.options["metric"]
+    if x.dtype != np.float32 or x.ndim > 2 or metric not in ("euclidean", *METRICS):
         return None
-    x, y = data["x"], data["y"]
-    if case.options["metric"] == "manhattan":
-        return lambda: faiss.pairwise_distances(x, y, faiss.METRIC_L1), np.asarray
-    # A difference of squares may come out below 0.
-    return lambda: faiss.pairwise_distances(x, y), lambda d: np.sqrt(np.maximum(d, 0))
+    if metric in METRICS:
+        return lambda: faiss.pairwise_distances(x, y, METRICS[metric]), np.asarray
+    return lambda: faiss.pairwise_distances(x, y), root
+
+
+def root(squares: np.ndarray) -> np.ndarray:
+    """A difference of squares may come out below 0."""
+    return np.sqrt(np.maximum(squares, 0))
 
 
 def version() -> str:

@@ -92,15 +92,19 @@ def cross_entropy(case: Case, data: Data, variant: str) -> Prepared:
 
 
 def distance(case: Case, data: Data, variant: str) -> Prepared | None:
-    if case.options["metric"] != "euclidean":
-        return None
-    x, y = data["x"], data["y"]
+    x, y, metric = data["x"], data.get("y", data["x"]), case.options["metric"]
 
-    def call() -> np.ndarray:
-        square = (x * x).sum(1)[:, None] + (y * y).sum(1) - 2 * (x @ y.T)
+    def euclidean() -> np.ndarray:
+        square = (x * x).sum(-1)[..., None] + (y * y).sum(-1)[..., None, :]
+        square -= 2 * (x @ y.swapaxes(-1, -2))
         return np.sqrt(np.maximum(square, 0, out=square), out=square)
 
-    return call, np.asarray
+    def cosine() -> np.ndarray:
+        a, b = (v / np.sqrt((v * v).sum(-1, keepdims=True)) for v in (x, y))
+        return 1 - a @ b.T
+
+    call = {"euclidean": euclidean, "cosine": cosine}.get(metric)
+    return call and (call, np.asarray)
 
 
 def version() -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import scipy
 from cases import Case, Data, pair
 from scipy import ndimage, special
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import cdist, pdist, squareform
 
 from . import Prepared
 
@@ -68,9 +68,17 @@ def cross_entropy(case: Case, data: Data, variant: str) -> Prepared | None:
     return call, np.asarray
 
 
+NAMES = {"manhattan": "cityblock"}  # its own, where they differ
+
+
 def distance(case: Case, data: Data, variant: str) -> Prepared:
-    metric = {"euclidean": "euclidean", "manhattan": "cityblock"}[case.options["metric"]]
-    return lambda: cdist(data["x"], data["y"], metric), np.asarray
+    metric = NAMES.get(case.options["metric"], case.options["metric"])
+    x, y = data["x"], data.get("y")
+    if y is None:
+        return lambda: squareform(pdist(x, metric)), np.asarray
+    if x.ndim == 3:
+        return lambda: np.stack([cdist(a, b, metric) for a, b in zip(x, y)]), np.asarray
+    return lambda: cdist(x, y, metric), np.asarray
 
 
 def version() -> str:

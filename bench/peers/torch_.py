@@ -75,12 +75,24 @@ def cross_entropy(case: Case, data: Data, variant: str) -> Prepared:
     return call, torch.Tensor.numpy
 
 
-def distance(case: Case, data: Data, variant: str) -> Prepared:
-    x, y = torch.from_numpy(data["x"]), torch.from_numpy(data["y"])
-    p = {"euclidean": 2.0, "manhattan": 1.0}[case.options["metric"]]
-    exact = "donot_use_mm_for_euclid_dist"
-    mode = exact if variant == "exact" else "use_mm_for_euclid_dist_if_necessary"
-    return lambda: torch.cdist(x, y, p, compute_mode=mode), torch.Tensor.numpy
+P = {"euclidean": 2.0, "manhattan": 1.0, "chebyshev": float("inf")}  # cdist's names of metrics
+
+
+def distance(case: Case, data: Data, variant: str) -> Prepared | None:
+    metric, exact = case.options["metric"], variant == "exact"
+    if data["x"].dtype == bool:
+        return None
+    x = torch.from_numpy(data["x"])
+    y = torch.from_numpy(data["y"]) if "y" in data else x
+    if metric == "cosine":
+        unit = functional.normalize
+        return None if exact else (lambda: 1 - unit(x) @ unit(y).T, torch.Tensor.numpy)
+    return lambda: torch.cdist(x, y, P[metric], compute_mode=mode(exact)), torch.Tensor.numpy
+
+
+def mode(exact: bool) -> str:
+    """Of cdist: its own choice for euclidean distances, or differences."""
+    return "donot_use_mm_for_euclid_dist" if exact else "use_mm_for_euclid_dist_if_necessary"
 
 
 def version() -> str:
