@@ -1,7 +1,7 @@
-"""How far convolutions are from exact: python bench/accuracy.py conv|conv-breadth.
+"""How far results are from exact: python bench/accuracy.py conv|conv-breadth|distance.
 
-The largest error of each contestant on each layer, divided by the root mean square of the outputs,
-on standard normal data. README.md beside this file says more.
+Convolutions: the largest error of each contestant on each layer, divided by the root mean square of
+the outputs, on standard normal data. Distances: see far.py. README.md beside this file says more.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import far
 import lanewise as lw
 import numpy as np
 from cases import CASES, Case, Data, normal_data_of, op_of
@@ -21,6 +22,8 @@ from table import aligned
 CONVOLUTIONS = [name for name in CASES if op_of(name) == "conv"]
 # Each computes in a way of its own; the other contestants of lanewise give the bits of the first.
 CONTESTANTS = ("lanewise", "lanewise-direct", "torch", "torch-nhwc", "onnxruntime", "ncnn", "numpy")
+
+CONV_PEERS, FAR_PEERS = "torch,onnxruntime,ncnn", "torch,scipy,sklearn,faiss"
 
 Errors = dict[str, dict[str, float]]  # by contestant and layer
 
@@ -91,11 +94,17 @@ def print_conclusion(errors: Errors) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("cases", choices=CONVOLUTIONS)
-    parser.add_argument("--peers", default="torch,onnxruntime,ncnn", help="default: %(default)s")
+    parser.add_argument("cases", choices=[*CONVOLUTIONS, "distance"])
+    parser.add_argument("--peers", help=f"default: {CONV_PEERS}, or {FAR_PEERS} for distances")
     parser.add_argument("--only", default="", metavar="TEXT", help="layers with TEXT in their name")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the errors of distances")
     args = parser.parse_args()
-    packages = ("lanewise", *known_peers(parser, args.peers))
+    of_distances = args.cases == "distance"
+    peers = args.peers or (FAR_PEERS if of_distances else CONV_PEERS)
+    packages = ("lanewise", *known_peers(parser, peers))
+    if of_distances:
+        far.measure(packages, args.plot)
+        return
     names = [name for name in CONTESTANTS if name.partition("-")[0] in packages]
     workers = start(names, args.cases, len(os.sched_getaffinity(0)))
     check_exact(CASES[args.cases])

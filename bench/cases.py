@@ -3,13 +3,14 @@
 The lists are frozen: a case may join one, with its reason, but none is changed or taken away, so
 that times of one version can be held against those of another. "conv-breadth", "pool-breadth" and
 "softmax-breadth" are second lists: where the first ask how fast the well-known calls are, they ask
-whether any that people make is slow.
+whether any that people make is slow. "distance-far" is what the accuracy of distances is measured
+on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -481,7 +482,113 @@ DISTANCE = [
     distance("64 x 128² x 64", "a batch of small sets", 128, 64, batch=(64,)),
     distance("tiny 16² x 64", "a few rows", 16, 64),
     bits("4096² x 512 hamming", "bool: fingerprints, hashes", 4096, 512, "hamming"),
-    bits("4096² x 512 jaccard", "bool: sets", 4096, 512, "jaccard"),
+    bits("4096² x 512 jaccard", "bool: sets", 4096, 512, "jaccard", ("scipy", "sklearn")),
+]
+
+
+def far(offset: float, d: int) -> Case:
+    """Distances of points about 1 apart, in a cloud at that distance from the origin.
+
+    In space a lattice, moved by a quarter at most; of more coordinates normal rows, and many in x,
+    since faiss's index has another formula for more than a thousand or two.
+    """
+    m, n = (125, 125) if d == 3 else (2500, 100)
+
+    def make(rng: np.random.Generator) -> Data:
+        direction = rng.standard_normal(d)
+        centre = offset * direction / np.sqrt((direction**2).sum())
+
+        def points(rows: int) -> np.ndarray:
+            if d > 3:
+                return rng.standard_normal((rows, d)) / np.sqrt(2 * d)
+            return np.indices((5, 5, 5)).reshape(3, rows).T + rng.uniform(-0.25, 0.25, (rows, 3))
+
+        y = (centre + points(n)).astype(np.float32)
+        x = (centre + points(m)).astype(np.float32)
+        x[:n] = y
+        return {"x": x, "y": y}
+
+    name, why = f"{offset:.3g} d={d}", "accuracy far from the origin"
+    sizes = {"flops": 2 * m * n * d, "size": 4 * (m * d + n * d + m * n), "stored": 4 * m * n}
+    return replace(distance(name, why, m, d), make=make, **sizes)
+
+
+OFFSETS = tuple(10 ** (i / 2) for i in range(13))
+FAR_COORDINATES = (3, 64)
+DISTANCE_FAR = [far(offset, d) for d in FAR_COORDINATES for offset in OFFSETS]
+
+
+def neighbors(
+    name: str,
+    why: str,
+    m: int,
+    n: int,
+    d: int,
+    k: int,
+    metric: str = "euclidean",
+    what: str = "",
+    slow: tuple[str, ...] = (),
+) -> Case:
+    """The k nearest of n normal rows for each of m; flops as for all distances, and few results.
+
+    Compared are not indices, which may differ where distances are within the bound of an inexact
+    form, but the distances that are reported and the true ones of the indices, both in ascending
+    order. Where each distance is off by δ at most, so is the i-th smallest; and a row that is taken
+    for the i-th is truly off by 2δ at most, since i rows seem no further. Two contestants then
+    differ by 2δ at most, which are the bounds of `distance`.
+    """
+
+    def make(rng: np.random.Generator) -> Data:
+        return {
+            name: rng.standard_normal((rows, d), np.float32) for name, rows in zip("xy", (m, n))
+        }
+
+    def tolerance(data: Data) -> tuple[float, float]:
+        if metric == "manhattan":
+            return (d + 1) * EPS["float32"], 0.0
+        return 0.0, (d + 4) * EPS["float32"] * reach(data) ** 2
+
+    compare = np.square if metric == "euclidean" else np.asarray
+    stored = m * k * (12 if what != "argmin" else 8)
+    options = {"metric": metric} if what == "argmin" else {"k": k, "metric": metric}
+    limits = ("fma", 2 * m * n * d, 4 * (m + n) * d + stored, tolerance, compare)
+    return Case(name, why, make, options, *limits, what=what, stored=stored, slow=slow)
+
+
+def true_distances(case: Case, data: Data, indices: np.ndarray) -> np.ndarray:
+    """Of rows of x and those of y that indices (m, k) name, in float64 and ascending."""
+    x, y, metric = data["x"], data["y"], case.options["metric"]
+    found = []
+    for i in range(0, len(x), 256):
+        difference = x[i : i + 256, None].astype(np.float64) - y[indices[i : i + 256]]
+        size = np.abs(difference) if metric == "manhattan" else difference**2
+        found.append(size.sum(-1) if metric == "manhattan" else np.sqrt(size.sum(-1)))
+    return np.sort(np.concatenate(found), axis=-1)
+
+
+def found_distances(
+    case: Case, data: Data, distances: np.ndarray | None, indices: np.ndarray
+) -> np.ndarray:
+    """What contestants are compared by: true distances, and beside them those that are reported."""
+    true = true_distances(case, data, indices.reshape(len(data["x"]), -1))
+    return true if distances is None else np.concatenate([true, np.sort(distances, axis=-1)], -1)
+
+
+NEIGHBORS = [
+    neighbors("argmin 4096² x 64", "assignment to centroids", 4096, 4096, 64, 1, what="argmin"),
+    neighbors(
+        "k=10 4096 x 100000 x 128",
+        "SIFT: a large index",
+        *(4096, 100_000, 128, 10),
+        slow=("torch-exact", "scipy"),
+    ),
+    neighbors("k=10 10000² x 2", "points in the plane", 10_000, 10_000, 2, 10),
+    neighbors(
+        "k=100 4096 x 100000 x 32", "many neighbours", 4096, 100_000, 32, 100, slow=("scipy",)
+    ),
+    neighbors("k=10 16 x 1000000 x 64", "few queries: y is read once", 16, 1_000_000, 64, 10),
+    neighbors("k=5 4096² x 8 manhattan", "without a GEMM form", 4096, 4096, 8, 5, "manhattan"),
+    neighbors("tiny k=3 8² x 8", "what a call costs", 8, 8, 8, 3),
 ]
 
 CASES = {
@@ -493,6 +600,8 @@ CASES = {
     "softmax-breadth": SOFTMAX_BREADTH,
     "cross_entropy": CROSS_ENTROPY,
     "distance": DISTANCE,
+    "distance-far": DISTANCE_FAR,
+    "neighbors": NEIGHBORS,
 }
 
 

@@ -20,7 +20,9 @@ Prepared = tuple[Callable[[], Any], Callable[[Any], np.ndarray]]
 # others make a new one; "lanewise-nopool" takes memory for large results from the system each time;
 # "lanewise-packed" has its filters packed before; "lanewise-direct" is the ordered sum throughout;
 # "lanewise-1thread" has one thread, however many the others have: its process is given one. "torch"
-# is NCHW and "torch-nhwc" channels_last; "torch-exact" keeps cdist from the matrix product.
+# is NCHW and "torch-nhwc" channels_last; "torch-exact" keeps cdist from the matrix product;
+# "scipy-tree" makes a k-d tree, which asks for few distances where there are few coordinates;
+# "faiss-index" is IndexFlatL2, asked for all distances.
 CONTESTANTS = {
     "conv": (
         *("lanewise", "lanewise-out", "lanewise-packed", "lanewise-nchw", "lanewise-direct"),
@@ -45,6 +47,13 @@ CONTESTANTS = {
         *("scipy", "sklearn", "faiss", "numpy"),
     ),
 }
+CONTESTANTS["distance-far"] = (
+    *("lanewise", "torch", "torch-exact", "scipy", "sklearn", "faiss", "faiss-index"),
+)
+CONTESTANTS["neighbors"] = (
+    *("lanewise", "lanewise-1thread", "torch", "torch-exact"),
+    *("scipy", "scipy-tree", "sklearn", "faiss"),
+)
 CONTESTANTS["cross_entropy"] = (
     *("lanewise", "lanewise-nopool", "torch", "onnxruntime", "scipy", "numpy"),
 )
@@ -71,5 +80,9 @@ def inexact(op: str, contestant: str, case: Case, data: Data) -> str | None:
         most = max(c, k // case.options["groups"])  # up to 8 in and out, ncnn sums directly
         applies = contestant == "ncnn" and form == (3, 3, 1, 1) and most > 8
     else:
-        applies = op == "distance" and case.options["metric"] == "euclidean"
+        applies = op in ("distance", "neighbors") and case.options["metric"] == "euclidean"
+    if (
+        op == "neighbors" and contestant == "faiss"
+    ):  # whose index decides by both, as its errors say
+        applies &= len(data["x"]) > 1024 and data["x"].shape[1] > 16
     return _INEXACT.get(contestant) if applies else None

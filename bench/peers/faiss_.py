@@ -6,7 +6,7 @@ import os
 
 import faiss
 import numpy as np
-from cases import Case, Data
+from cases import Case, Data, found_distances
 
 from . import Prepared
 
@@ -22,12 +22,40 @@ def distance(case: Case, data: Data, variant: str) -> Prepared | None:
         return None
     if metric in METRICS:
         return lambda: faiss.pairwise_distances(x, y, METRICS[metric]), np.asarray
+    if variant == "index":
+        index = faiss.IndexFlatL2(y.shape[1])
+        index.add(y)
+        return lambda: index.search(x, len(y)), in_order
     return lambda: faiss.pairwise_distances(x, y), root
+
+
+def in_order(found: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """The distances to all rows, in the order of these."""
+    squares, indices = found
+    result = np.empty_like(squares)
+    np.put_along_axis(result, indices, squares, 1)
+    return root(result)
 
 
 def root(squares: np.ndarray) -> np.ndarray:
     """A difference of squares may come out below 0."""
     return np.sqrt(np.maximum(squares, 0))
+
+
+def neighbors(case: Case, data: Data, variant: str) -> Prepared:
+    x, y, k = data["x"], data["y"], case.options.get("k", 1)
+    metric = {"euclidean": faiss.METRIC_L2, **METRICS}[case.options["metric"]]
+
+    def search() -> tuple[np.ndarray, np.ndarray]:
+        index = faiss.IndexFlat(y.shape[1], metric)
+        index.add(y)
+        return index.search(x, k)
+
+    def result(found: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        distances = root(found[0]) if metric == faiss.METRIC_L2 else found[0]
+        return found_distances(case, data, None if case.what == "argmin" else distances, found[1])
+
+    return search, result
 
 
 def version() -> str:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import lanewise as lw
 import numpy as np
-from cases import Case, Data
+from cases import Case, Data, found_distances
 
 from . import Prepared
 
@@ -86,6 +86,15 @@ def cross_entropy(case: Case, data: Data, variant: str) -> Prepared:
 def distance(case: Case, data: Data, variant: str) -> Prepared:
     x, y = data["x"], data.get("y")
     return prepared(variant, lambda **out: lw.pairwise_distances(x, y, **case.options, **out))
+
+
+def neighbors(case: Case, data: Data, variant: str) -> Prepared:
+    x, y, options = data["x"], data["y"], case.options
+    if case.what == "argmin":
+        argmin = functools.partial(lw.pairwise_argmin, x, y, **options)
+        return argmin, lambda indices: found_distances(case, data, None, indices)
+    search = functools.partial(lw.nearest_neighbors, x, y, **options)
+    return search, lambda found: found_distances(case, data, *found)
 
 
 STREAMED = 32 << 20  # results of so many bytes are stored past the caches

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import scipy
-from cases import Case, Data, pair
+from cases import Case, Data, found_distances, pair
 from scipy import ndimage, special
+from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist, pdist, squareform
 
 from . import Prepared
@@ -79,6 +82,36 @@ def distance(case: Case, data: Data, variant: str) -> Prepared:
     if x.ndim == 3:
         return lambda: np.stack([cdist(a, b, metric) for a, b in zip(x, y)]), np.asarray
     return lambda: cdist(x, y, metric), np.asarray
+
+
+MOST_COORDINATES = 8  # beyond, a tree asks for all distances and more
+
+
+def neighbors(case: Case, data: Data, variant: str) -> Prepared | None:
+    x, y, metric = data["x"], data["y"], case.options["metric"]
+    if variant == "tree":
+        if x.shape[1] > MOST_COORDINATES or case.what == "argmin":
+            return None
+        k, p = case.options["k"], {"manhattan": 1, "euclidean": 2}[metric]
+        threads = int(os.environ["OMP_NUM_THREADS"])
+        return (
+            lambda: cKDTree(y).query(x, k, p=p, workers=threads),
+            lambda found: found_distances(case, data, *found),
+        )
+    metric = NAMES.get(metric, metric)
+    if case.what == "argmin":
+        return (
+            lambda: cdist(x, y, metric).argmin(1),
+            lambda indices: found_distances(case, data, None, indices),
+        )
+    k = case.options["k"]
+
+    def search() -> tuple[np.ndarray, np.ndarray]:
+        distances = cdist(x, y, metric)
+        indices = np.argpartition(distances, k - 1, axis=1)[:, :k]
+        return np.take_along_axis(distances, indices, 1), indices
+
+    return search, lambda found: found_distances(case, data, *found)
 
 
 def version() -> str:

@@ -6,9 +6,10 @@ import functools
 
 import numpy as np
 import sklearn
-from cases import Case, Data
-from sklearn.metrics import pairwise_distances
+from cases import Case, Data, found_distances
+from sklearn.metrics import pairwise_distances, pairwise_distances_argmin
 from sklearn.metrics.pairwise import cosine_distances, euclidean_distances, manhattan_distances
+from sklearn.neighbors import NearestNeighbors
 
 from . import Prepared
 
@@ -25,6 +26,20 @@ def distance(case: Case, data: Data, variant: str) -> Prepared | None:
     name = case.options["metric"]
     metric = metrics.get(name, functools.partial(pairwise_distances, metric=name))
     return lambda: metric(x, y), np.asarray
+
+
+def neighbors(case: Case, data: Data, variant: str) -> Prepared:
+    x, y, o = data["x"], data["y"], case.options
+    if case.what == "argmin":
+        return (
+            lambda: pairwise_distances_argmin(x, y, metric=o["metric"]),
+            lambda indices: found_distances(case, data, None, indices),
+        )
+    search = NearestNeighbors(n_neighbors=o["k"], metric=o["metric"], algorithm="brute")
+    return (
+        lambda: search.fit(y).kneighbors(x),
+        lambda found: found_distances(case, data, *found),
+    )
 
 
 def version() -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterator
 
 import numpy as np
 import torch
-from cases import Case, Data
+from cases import Case, Data, found_distances
 from torch.nn import functional
 
 from . import Prepared
@@ -88,6 +89,30 @@ def distance(case: Case, data: Data, variant: str) -> Prepared | None:
         unit = functional.normalize
         return None if exact else (lambda: 1 - unit(x) @ unit(y).T, torch.Tensor.numpy)
     return lambda: torch.cdist(x, y, P[metric], compute_mode=mode(exact)), torch.Tensor.numpy
+
+
+CHUNK = 1 << 24  # distances at a time: 64 MB
+
+
+def neighbors(case: Case, data: Data, variant: str) -> Prepared:
+    x, y = torch.from_numpy(data["x"]), torch.from_numpy(data["y"])
+    o, compute_mode = case.options, mode(variant == "exact")
+
+    def distances() -> Iterator[torch.Tensor]:
+        for part in x.split(max(1, CHUNK // len(y))):
+            yield torch.cdist(part, y, P[o["metric"]], compute_mode=compute_mode)
+
+    if case.what == "argmin":
+        return (
+            lambda: torch.cat([part.argmin(1) for part in distances()]),
+            lambda indices: found_distances(case, data, None, indices.numpy()),
+        )
+
+    def search() -> list[torch.Tensor]:
+        parts = [part.topk(o["k"], largest=False) for part in distances()]
+        return [torch.cat(tensors) for tensors in zip(*parts, strict=True)]
+
+    return search, lambda found: found_distances(case, data, *(a.numpy() for a in found))
 
 
 def mode(exact: bool) -> str:
