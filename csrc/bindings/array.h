@@ -114,6 +114,7 @@ void BindPool(py::module_& m);
 void BindSoftmax(py::module_& m);
 void BindCrossEntropy(py::module_& m);
 void BindDistance(py::module_& m);
+void BindNeighbors(py::module_& m);
 
 }  // namespace lanewise::bindings
 

@@ -6,14 +6,6 @@
 namespace lanewise::bindings {
 namespace {
 
-constexpr Choice<Metric> kMetrics[] = {
-    {"euclidean", Metric::kEuclidean},     {"sqeuclidean", Metric::kSqEuclidean},
-    {"manhattan", Metric::kManhattan},     {"chebyshev", Metric::kChebyshev},
-    {"minkowski", Metric::kMinkowski},     {"cosine", Metric::kCosine},
-    {"correlation", Metric::kCorrelation}, {"hamming", Metric::kHamming},
-    {"canberra", Metric::kCanberra},       {"braycurtis", Metric::kBrayCurtis},
-    {"jaccard", Metric::kJaccard},         {"dot", Metric::kDot}};
-
 using ShapeOp = Shape (*)(const Shape& x, const Shape& y);
 using Op = void (*)(const TensorView& x, const TensorView& y, const DistanceOptions& options,
                     const TensorView& out);
@@ -24,7 +16,7 @@ void Define(py::module_& m, const char* name, ShapeOp shape_of, Op op) {
       [name, shape_of, op](py::handle x_, py::handle y_, py::handle metric, double p,
                            py::handle out) {
         const py::array x = AsArray(name, "x", x_), y = y_.is_none() ? x : AsArray(name, "y", y_);
-        const DistanceOptions options{ParseChoice({name}, "metric", metric, kMetrics), p};
+        const DistanceOptions options = ParseDistance({name}, metric, p);
         const Shape shape = shape_of(ShapeOf(x), ShapeOf(y));
         const py::dtype dtype = FloatResultType(name, {{"x", x}, {"y", y}});
         py::array d = Result(name, out, shape, dtype, {{"x", x}, {"y", y}});

@@ -21,4 +21,5 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   b::BindSoftmax(m);
   b::BindCrossEntropy(m);
   b::BindDistance(m);
+  b::BindNeighbors(m);
 }

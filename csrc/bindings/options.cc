@@ -13,6 +13,14 @@ constexpr Choice<PaddingRule> kPaddingRules[] = {{"valid", PaddingRule::kExplici
                                                  {"same_lower", PaddingRule::kSameLower},
                                                  {"full", PaddingRule::kFull}};
 
+constexpr Choice<Metric> kMetrics[] = {
+    {"euclidean", Metric::kEuclidean},     {"sqeuclidean", Metric::kSqEuclidean},
+    {"manhattan", Metric::kManhattan},     {"chebyshev", Metric::kChebyshev},
+    {"minkowski", Metric::kMinkowski},     {"cosine", Metric::kCosine},
+    {"correlation", Metric::kCorrelation}, {"hamming", Metric::kHamming},
+    {"canberra", Metric::kCanberra},       {"braycurtis", Metric::kBrayCurtis},
+    {"jaccard", Metric::kJaccard},         {"dot", Metric::kDot}};
+
 std::string Repr(py::handle value) {
   return py::repr(value).attr("encode")("utf-8", "backslashreplace").cast<std::string>();
 }
@@ -193,6 +201,10 @@ std::vector<int> ParseAxes(const Caller& caller, py::handle value, int axes) {
     parsed.push_back(static_cast<int>(*axis));
   }
   return parsed;
+}
+
+DistanceOptions ParseDistance(const Caller& caller, py::handle metric, double p) {
+  return {ParseChoice(caller, "metric", metric, kMetrics), p};
 }
 
 bool ParseFlag(py::handle value) {

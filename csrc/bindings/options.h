@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "lanewise/distance.h"
 #include "lanewise/tensor.h"
 #include "lanewise/window.h"
 
@@ -35,6 +36,8 @@ Layout ParseLayout(const Caller& caller, py::handle value);
 // An int, or a tuple of ints: axes of an array that has so many. AxisError where it has no such
 // one.
 std::vector<int> ParseAxes(const Caller& caller, py::handle value, int axes);
+// A metric's name, and minkowski's exponent.
+DistanceOptions ParseDistance(const Caller& caller, py::handle metric, double p);
 // As bool(value) has it.
 bool ParseFlag(py::handle value);
 

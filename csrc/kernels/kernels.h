@@ -116,6 +116,34 @@ struct DistanceFilterKernels {
 
 const DistanceFilterKernels& DistanceFilterKernelsFor(SimdTarget target);
 
+// --------------------------------------------------------------------------------------- neighbors
+
+// A distance as an integer of the same order, NaN above infinity: the bits of its absolute value,
+// but for NaN, which are all one.
+template <class T>
+using DistanceKey = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+template <class T>
+constexpr DistanceKey<T> kNanKey = sizeof(T) == 4 ? DistanceKey<T>(0x7FC00000)
+                                                  : DistanceKey<T>(0x7FF8000000000000);
+
+// A tile of distances and, for each of its rows, the key that those of interest are below.
+template <class T>
+struct DistanceTile {
+  const T* distances;  // [rows][nr], 64-byte aligned; nr is that of the DistanceKernels, at most 64
+  size_t rows, nr, n;  // columns j < n count
+  const DistanceKey<T>* limits;  // [rows]
+};
+
+template <class T>
+struct NeighborKernels {
+  // below[i] = the columns j, as bits, where the key of distances[i][j] is below limits[i]. False
+  // if there are none. For a signalling NaN a bit may be set that should not be.
+  bool (*below)(const DistanceTile<T>& tile, uint64_t* below);
+};
+
+template <class T>
+const NeighborKernels<T>& NeighborKernelsFor(SimdTarget target);
+
 // ----------------------------------------------------------------------------------------- conv2d
 
 // Where a finished tile goes: out[i·stride + j] = sums[i][j] + its bias, relu of it where that is

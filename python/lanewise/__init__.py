@@ -14,6 +14,7 @@ from ._runtime import (
 from .conv import conv1d, conv2d, conv2d_algorithm, conv_transpose2d, set_conv_algorithm
 from .cross_entropy import cross_entropy
 from .distance import paired_distances, pairwise_distances
+from .neighbors import nearest_neighbors, pairwise_argmin
 from .packed_filter import PackedFilter, pack_filter
 from .pool import (
     avg_pool1d,
@@ -58,8 +59,10 @@ __all__ = [
     "max_pool2d_backward",
     "min_pool1d",
     "min_pool2d",
+    "nearest_neighbors",
     "pack_filter",
     "paired_distances",
+    "pairwise_argmin",
     "pairwise_distances",
     "release_pool",
     "set_conv_algorithm",

@@ -1,7 +1,7 @@
 """Signatures of the C++ extension; csrc/bindings/ holds their other half."""
 
-from collections.abc import Sequence
-from typing import Any, SupportsIndex
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, SupportsIndex, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -244,3 +244,22 @@ def pairwise_distances(
 def paired_distances(
     x: ArrayLike, y: ArrayLike | None, metric: str, p: float, out: _Out
 ) -> _Array: ...
+
+# neighbors
+
+@overload
+def pairwise_argmin(
+    x: ArrayLike, y: ArrayLike, metric: str, p: float, return_distance: Literal[False]
+) -> _Array: ...
+@overload
+def pairwise_argmin(
+    x: ArrayLike, y: ArrayLike, metric: str, p: float, return_distance: bool
+) -> _Array | tuple[_Array, _Array]: ...
+def nearest_neighbors(
+    x: ArrayLike,
+    y: ArrayLike,
+    k: SupportsIndex,
+    metric: str,
+    p: float,
+    progress: Callable[[float], Any] | None,
+) -> tuple[_Array, _Array]: ...

@@ -86,7 +86,7 @@ def pairwise_distances(
     >>> lw.pairwise_distances([[1, 0, 1, 1]], [[1, 1, 0, 1]], "jaccard")
     array([[0.5]])
     """
-    return _core.pairwise_distances(x, y, metric, _exponent("pairwise_distances", metric, p), out)
+    return _core.pairwise_distances(x, y, metric, exponent("pairwise_distances", metric, p), out)
 
 
 def paired_distances(
@@ -137,10 +137,10 @@ def paired_distances(
     >>> lw.paired_distances([1, 2, 4], [1, 2, 2], "minkowski", p=3)
     array(2.)
     """
-    return _core.paired_distances(x, y, metric, _exponent("paired_distances", metric, p), out)
+    return _core.paired_distances(x, y, metric, exponent("paired_distances", metric, p), out)
 
 
-def _exponent(op: str, metric: str, p: float | None) -> float:
+def exponent(op: str, metric: str, p: float | None) -> float:
     """`p` as a number, which only minkowski has."""
     if p is None:
         return 2.0

@@ -8,6 +8,7 @@
 #include "lanewise/distance.h"       // IWYU pragma: export
 #include "lanewise/error.h"          // IWYU pragma: export
 #include "lanewise/memory.h"         // IWYU pragma: export
+#include "lanewise/neighbors.h"      // IWYU pragma: export
 #include "lanewise/pool.h"           // IWYU pragma: export
 #include "lanewise/roofline.h"       // IWYU pragma: export
 #include "lanewise/runtime.h"        // IWYU pragma: export

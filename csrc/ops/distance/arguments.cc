@@ -28,14 +28,15 @@ Shape BroadcastLeadingAxes(const char* op, const Shape& x, const Shape& y, int i
 }
 
 void CheckArguments(const char* op, const TensorView& x, const TensorView& y, const Shape& shape,
-                    const TensorView& out) {
+                    const TensorView& out, const char* name) {
   if (!IsFloat(out.dtype)) {
-    FailDType(op, ": out has dtype ", ToString(out.dtype), ", expected a floating-point type");
+    FailDType(op, ": ", name, " has dtype ", ToString(out.dtype),
+              ", expected a floating-point type");
   }
-  CheckView(op, "out", out, out.dtype, shape);
-  const auto check = [&](const char* name, DType dtype) {
+  CheckView(op, name, out, out.dtype, shape);
+  const auto check = [&](const char* operand, DType dtype) {
     if (CanCast(dtype, out.dtype)) return;
-    FailDType(op, ": ", name, " has dtype ", ToString(dtype), ", which out's dtype ",
+    FailDType(op, ": ", operand, " has dtype ", ToString(dtype), ", which ", name, "'s dtype ",
               ToString(out.dtype), " does not hold exactly");
   };
   check("x", x.dtype);

@@ -12,9 +12,10 @@ namespace lanewise::distance {
 // `op`, where they do not, where x or y has fewer axes, or where their last axes differ.
 Shape BroadcastLeadingAxes(const char* op, const Shape& x, const Shape& y, int inner);
 
-// Throws unless out has `shape` and a floating-point type to which x and y convert exactly.
+// Throws unless out, called `name`, has `shape` and a floating-point type to which x and y convert
+// exactly.
 void CheckArguments(const char* op, const TensorView& x, const TensorView& y, const Shape& shape,
-                    const TensorView& out);
+                    const TensorView& out, const char* name = "out");
 
 // f(T()) with the type T that a recipe's sums have for results of `dtype`.
 template <class F>

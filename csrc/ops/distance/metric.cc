@@ -67,4 +67,11 @@ Recipe RecipeOf(const char* op, const DistanceOptions& options) {
   Fail(op, ": unknown metric ", static_cast<int>(options.metric));
 }
 
+Recipe DistanceRecipeOf(const char* op, const DistanceOptions& options) {
+  if (options.metric == Metric::kDot) {
+    Fail(op, ": metric is 'dot', a similarity, expected a distance");
+  }
+  return RecipeOf(op, options);
+}
+
 }  // namespace lanewise::distance

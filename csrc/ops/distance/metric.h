@@ -30,6 +30,9 @@ struct Recipe {
 // Throws std::invalid_argument, in the name of `op`, for a p that no minkowski distance has.
 Recipe RecipeOf(const char* op, const DistanceOptions& options);
 
+// Also for dot, which is a similarity: nothing is nearest by it.
+Recipe DistanceRecipeOf(const char* op, const DistanceOptions& options);
+
 }  // namespace lanewise::distance
 
 #endif  // LANEWISE_OPS_DISTANCE_METRIC_H_

@@ -1,0 +1,69 @@
+/// @file
+/// Searches for the nearest rows: the distances of all pairs are computed, but never kept.
+#ifndef LANEWISE_NEIGHBORS_H_
+#define LANEWISE_NEIGHBORS_H_
+
+#include <functional>
+
+#include "lanewise/distance.h"
+#include "lanewise/error.h"
+#include "lanewise/tensor.h"
+
+namespace lanewise {
+
+/// Which distance, and who is told how far a search is.
+struct NeighborOptions {
+  DistanceOptions distance;  ///< any but kDot, which is a similarity
+  /// Called from the calling thread with the share done, about ten times a second at most: in
+  /// ascending order, above 0, and at the end 1, once. What it throws ends the search and is thrown
+  /// from there; the outputs then hold anything.
+  std::function<void(double)> progress;
+
+  /// A metric, and somebody to tell.
+  NeighborOptions(DistanceOptions distance_ = {}, std::function<void(double)> progress_ = {})
+      : distance(distance_), progress(std::move(progress_)) {}
+  /// The same without p.
+  NeighborOptions(Metric metric) : distance(metric) {}
+};
+
+/// (…, m, d), (…, n, d) and k give (…, m, k), the leading axes broadcast together.
+///
+/// @throws std::invalid_argument unless 1 <= k <= n, and as PairwiseDistancesShape does.
+Shape NearestNeighborsShape(const Shape& x, const Shape& y, int64_t k);
+
+/// Of each row of x, the k nearest rows of y: indices[…, i, :] are the first k of a stable argsort
+/// of the PairwiseDistances of x[…, i, :], and distances[…, i, :] these distances, bit for bit.
+/// That order is total: NaN comes last, equal distances (and NaN) by index. Distances are compared
+/// as `distances` holds them, rounded to its type.
+///
+/// Element types: `distances`, x and y as for PairwiseDistances; `indices` int64.
+///
+/// Preconditions: both outputs have NearestNeighborsShape, and their elements do not overlap.
+///
+/// Aliasing: the outputs overlap neither each other nor x nor y; these may be the same memory.
+///
+/// The result does not depend on the strides, the number of threads, or the other rows of x.
+///
+/// Allocation: what PairwiseDistances allocates, and 4 MB per thread for candidates; for few rows
+/// of x and many of y another 4 MB. It does not grow with m, n or k. Thread-safe.
+///
+/// @throws std::invalid_argument for shapes, a metric or a p that it cannot take, before anything
+/// is
+///     written
+/// @throws DTypeError for element types that do not go together, likewise
+void NearestNeighbors(const TensorView& x, const TensorView& y, int64_t k,
+                      const NeighborOptions& options, const TensorView& distances,
+                      const TensorView& indices);
+
+/// (…, m, d) and (…, n, d) give (…, m), the leading axes broadcast together.
+///
+/// @throws std::invalid_argument for n = 0, and as PairwiseDistancesShape does.
+Shape PairwiseArgminShape(const Shape& x, const Shape& y);
+
+/// NearestNeighbors for k = 1, without the last axis.
+void PairwiseArgmin(const TensorView& x, const TensorView& y, const NeighborOptions& options,
+                    const TensorView& distances, const TensorView& indices);
+
+}  // namespace lanewise
+
+#endif  // LANEWISE_NEIGHBORS_H_
