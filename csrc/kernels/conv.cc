@@ -81,14 +81,8 @@ const ConvKernels<T>& ConvKernelsFor(SimdTarget target) {
 const WinogradKernels& WinogradKernelsFor(SimdTarget target, size_t tile) {
   LANEWISE_SELECT(target, kWinograd[tile])
 }
-// AVX-512 without VNNI (2017 to 2019) computes with AVX2.
 const ConvKernels<int32_t>& ConvPairKernelsFor(SimdTarget target) {
-#if HWY_ARCH_X86
-  if (target == SimdTarget::kAvx512 && !__builtin_cpu_supports("avx512vnni")) {
-    target = SimdTarget::kAvx2;
-  }
-#endif
-  LANEWISE_SELECT(target, kConvPairs)
+  LANEWISE_SELECT(PairTarget(target), kConvPairs)
 }
 
 template const ConvKernels<float>& ConvKernelsFor(SimdTarget);

@@ -19,6 +19,7 @@
 #include "hwy/highway.h"
 #include "kernels/activation-inl.h"
 #include "kernels/kernels.h"
+#include "kernels/pairs-inl.h"
 #include "kernels/unroll.h"
 #include "kernels/vector-inl.h"
 
@@ -49,24 +50,6 @@ HWY_INLINE V MultiplyAdd(V a, V b, V c) {
   } else {
     return hn::Add(hn::Mul(a, b), c);
   }
-}
-
-// a.low·b.low + a.high·b.high + c modulo 2^32.
-template <class V>
-HWY_INLINE V MultiplyAddPairs(V a, V b, V c) {
-#if HWY_TARGET == HWY_AVX3
-  // VNNI, in one instruction instead of two, which is no part of Highway's target:
-  // ConvPairKernelsFor asks the CPU for it.
-  asm("vpdpwssd %2, %1, %0" : "+v"(c.raw) : "v"(a.raw), "v"(b.raw));
-  return c;
-#else
-  const hn::DFromV<V> d;
-  const hn::Repartition<int16_t, decltype(d)> halves;
-  V upper = hn::Zero(d);  // of the products, on targets that do not add neighbours at once
-  const V lower = hn::ReorderWidenMulAccumulate(d, hn::BitCast(halves, a), hn::BitCast(halves, b),
-                                                hn::Zero(d), upper);
-  return hn::Add(c, hn::RearrangeToOddPlusEven(lower, upper));
-#endif
 }
 
 // The sums of a tile, in registers: [MR][NV] vectors of memory's [MR][nr].

@@ -87,6 +87,37 @@ struct DistanceKernels {
 template <class T>
 const DistanceKernels<T>& DistanceKernelsFor(SimdTarget target);
 
+// -------------------------------------------------------------------------------- distance filter
+
+// A row as int16: what its coordinates come to. Each sum is off by (n + 2)·eps/2 of itself at most.
+template <class T>
+struct QuantisedSums {
+  T squares;     // Σ q[k]²
+  T residuals;   // Σ (v[k] - q[k])²; not finite if some v[k] was not
+  int32_t norm;  // Σ q[k]² modulo 2^32
+};
+
+// Products of rows that are quantised to int16, two neighbouring coordinates, a pair, in an
+// int32_t. The tile has mr rows and nr <= 64 lanes.
+struct DistanceFilterKernels {
+  size_t mr, nr;
+  // q[k] = v[k] = (row[k] - centre[k])·scale, rounded to the nearest integer and clipped to
+  // ±32767, k < n. The difference is rounded once, and `scale` is a power of two.
+  QuantisedSums<float> (*quantise_f32)(const float* row, const float* centre, size_t n, float scale,
+                                       int16_t* q);
+  QuantisedSums<double> (*quantise_f64)(const double* row, const double* centre, size_t n,
+                                        double scale, int16_t* q);
+  // Whether start[j] - least[i] + Σ_{k < pairs} rows[k][i]·panel[k][j] >= 0 for some i < mr and
+  // j < nr. If so, bit j of lanes[i] says where. Row lengths are mr and nr. No sum on the way may
+  // leave int32. Panel and start are 64-byte aligned.
+  bool (*survivors)(const int32_t* rows, const int32_t* panel, size_t pairs, const int32_t* start,
+                    const int32_t* least, uint64_t* lanes);
+};
+
+const DistanceFilterKernels& DistanceFilterKernelsFor(SimdTarget target);
+
+// --------------------------------------------------------------------------------------- neighbors
+
 // A distance as an integer of the same order, NaN above infinity: the bits of its absolute value,
 // but for NaN, which are all one.
 template <class T>

@@ -31,4 +31,19 @@
       return HWY_NAMESPACE::__VA_ARGS__; \
   }
 
+namespace lanewise {
+
+// The target of kernels that multiply pairs of int16: AVX-512 without VNNI (2017 to 2019) computes
+// with AVX2.
+inline SimdTarget PairTarget(SimdTarget target) {
+#if HWY_ARCH_X86
+  if (target == SimdTarget::kAvx512 && !__builtin_cpu_supports("avx512vnni")) {
+    return SimdTarget::kAvx2;
+  }
+#endif
+  return target;
+}
+
+}  // namespace lanewise
+
 #endif  // LANEWISE_KERNELS_SELECT_H_

@@ -10,6 +10,7 @@
 #include "kernels/kernels.h"
 #include "lanewise/neighbors.h"
 #include "ops/distance/arguments.h"
+#include "ops/distance/filtered_search.h"
 #include "ops/distance/metric.h"
 #include "ops/distance/plan.h"
 #include "ops/distance/progress.h"
@@ -51,10 +52,15 @@ class Nearest {
         plan_(Plan::For<T>(batch_, m_, a_.y.shape[a_.y.rank - 2], a_.x.shape[a_.x.rank - 1],
                            a_.recipe, kernels_)) {
     const int threads = ThreadsFor(plan_.total_ns);
+    const int64_t n = a_.y.shape[a_.y.rank - 2];
+    filtered_ = FilteredSearch<T>::Applies(a_.recipe, a_.distances.dtype, m_, n, plan_.d, a_.k);
     // 256 rows amortise the packing of y, and 1024 that of x's blocks, for each block of columns.
-    const int64_t tasks = threads == 1 ? 1 : CeilDiv(4 * threads, batch_);
-    rows_ = Split(m_, plan_.mr, std::min<int64_t>(1024, Chosen::MostRows(a_.k)),
-                  std::max<int64_t>(1, std::min(tasks, m_ / 256)));
+    // The filter, which is quicker, wants more.
+    const int64_t most_rows = filtered_ ? FilteredSearch<T>::MostRows(plan_.d) : 1024;
+    const int64_t fewest_rows = filtered_ ? 512 : 256;
+    const int64_t tasks = threads == 1 ? 1 : CeilDiv((filtered_ ? 2 : 4) * threads, batch_);
+    rows_ = Split(m_, plan_.mr, std::min(most_rows, Chosen::MostRows(a_.k)),
+                  std::max<int64_t>(1, std::min(tasks, m_ / fewest_rows)));
     const int64_t idle = CeilDiv(2 * threads, batch_ * rows_.count);
     const int64_t most = Chosen::KeptInResults(a_.k) || threads == 1
                              ? 1
@@ -66,8 +72,10 @@ class Nearest {
 
   void Run() const {
     Progress progress(a_.progress, batch_ * rows_.count * plan_.columns.count);
-    const size_t scratch_bytes = ExactSearch<T>::ScratchBytes(a_.recipe, plan_) +
-                                 Chosen::ScratchBytes(a_.k, rows_.longest());
+    const size_t search_bytes =
+        filtered_ ? FilteredSearch<T>::ScratchBytes(a_.recipe, plan_, rows_.longest())
+                  : ExactSearch<T>::ScratchBytes(a_.recipe, plan_);
+    const size_t scratch_bytes = search_bytes + Chosen::ScratchBytes(a_.k, rows_.longest());
     const Work work{batch_ * rows_.count * parts_.count, plan_.total_ns, scratch_bytes};
     ParallelFor(work, [&](int64_t task, Scratch scratch) {
       if (!progress.failed()) Search(task, progress, scratch);
@@ -87,13 +95,26 @@ class Nearest {
   }
 
   void Search(int64_t task, Progress& progress, Scratch scratch) const {
-    const int64_t part = task % parts_.count, chunk = task / parts_.count % rows_.count;
     const int64_t matrix = task / parts_.count / rows_.count;
     const auto [x_at, y_at, unused] = distances_at_.OffsetsOf(matrix);
+    const typename Tiles<T>::Operands operands{{a_.x, x_at}, {a_.y, y_at}};
+    const DType dtype = a_.distances.dtype;
+    if (filtered_) {
+      FilteredSearch<T> search(kernels_, a_.recipe, plan_, operands, dtype, rows_.longest(),
+                               a_.y.shape[a_.y.rank - 2], a_.k, scratch);
+      RunTask(task, search, progress, scratch);
+    } else {
+      ExactSearch<T> search(kernels_, a_.recipe, plan_, operands, dtype, scratch);
+      RunTask(task, search, progress, scratch);
+    }
+  }
+
+  template <class AnySearch>
+  void RunTask(int64_t task, AnySearch& search, Progress& progress, Scratch scratch) const {
+    const int64_t part = task % parts_.count, chunk = task / parts_.count % rows_.count;
+    const int64_t matrix = task / parts_.count / rows_.count;
     const int64_t begin = rows_.begin(chunk), end = rows_.end(chunk);
     const NeighborResults<T> results = ResultsOf(matrix);
-    ExactSearch<T> search(kernels_, a_.recipe, plan_, {{a_.x, x_at}, {a_.y, y_at}},
-                          a_.distances.dtype, scratch);
     Chosen selection(a_.k, results, begin, end - begin, scratch);
     for (int64_t block = parts_.begin(part); block < parts_.end(part); ++block) {
       search.Run(begin, end, plan_.columns.begin(block), plan_.columns.end(block), selection);
@@ -129,6 +150,7 @@ class Nearest {
   const LeadingAxes distances_at_, indices_at_;
   const int64_t batch_, m_;
   const Plan plan_;
+  bool filtered_;
   Split rows_;   // of x
   Split parts_;  // of y, in blocks of columns
   Buffer<Candidate> found_;

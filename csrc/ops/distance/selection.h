@@ -70,6 +70,13 @@ class Selection {
     KeptInResults(k_) ? Merge(row) : Shorten(row);
   }
 
+  // Lowers the row's limit as far as all offers so far allow.
+  void Tighten(int64_t row) {
+    if (KeptInResults(k_) || k_ == 1 || counts_[row] < k_) return;
+    const bool is_new = limits_[row] == std::numeric_limits<DistanceKey<T>>::max();
+    if (counts_[row] > k_ || is_new) Shorten(row);
+  }
+
   // At the end: writes the k best, of at least so many offers, to the results.
   void Write(int64_t row) {
     if (KeptInResults(k_)) return Merge(row);
