@@ -87,6 +87,46 @@ struct DistanceKernels {
 template <class T>
 const DistanceKernels<T>& DistanceKernelsFor(SimdTarget target);
 
+// ------------------------------------------------------------------------------- distances of bits
+
+// Coordinates that are true or false, 64 to a word. Of two rows that have t in common, x2 and y2
+// being what each has alone, x2 + y2 - t are in either and x2 + y2 - 2t in only one of them.
+enum class BitFinish : uint8_t {
+  kShare,   // of those in either, the share in only one of them; 0 where there are none
+  kDiffer,  // those in only one of them / divisor
+};
+constexpr int kBitFinishes = 2;
+
+// The counts of a tile.
+struct BitTotals {
+  size_t rows, n;                       // the results are those of i < rows and j < n <= nr
+  const uint64_t* totals;               // t: [rows][nr], below 2^52 as all counts
+  const uint64_t *x_counts, *y_counts;  // x2[i] and y2[j]; of y2, nr can be read
+  bool pairs;                           // x2[j] instead, as lane j is a pair of rows of its own
+  double divisor;                       // for kDiffer
+  bool stream;  // store past the caches: rows of `out` are on 64-byte borders
+};
+
+template <class T>
+struct BitKernels {
+  size_t mr, nr;
+  // Bit i mod 64 of to[i / 64 · step] = whether from[i] has one of the bits that are significant,
+  // i < n; bits past n are 0. Returns how many are set. For elements of 1, 2, 4 and 8 bytes.
+  uint64_t (*pack[4])(const void* from, size_t n, uint64_t significant, uint64_t* to,
+                      ptrdiff_t step);
+  // totals[i][j] (row length nr) = or, unless `first`, += the bits that are set both in rows[w][i]
+  // (row length mr) and in panel[w][j], w < words, for all i < mr and j < nr. Totals and panel are
+  // 64-byte aligned.
+  void (*count)(const uint64_t* rows, const uint64_t* panel, size_t words, uint64_t* totals,
+                bool first);
+  // out[i][j] = the results, with out_stride elements between rows. All counts are 64-byte aligned.
+  void (*finish[kBitFinishes])(const BitTotals& tile, T* out, int64_t out_stride);
+  void (*flush)();  // as in DistanceKernels
+};
+
+template <class T>
+const BitKernels<T>& BitKernelsFor(SimdTarget target);
+
 // -------------------------------------------------------------------------------- distance filter
 
 // A row as int16: what its coordinates come to. Each sum is off by (n + 2)·eps/2 of itself at most.

@@ -134,6 +134,46 @@ TEST_CASE("distances of narrow and mixed types are those of their values") {
   CHECK(half[0].bits == 0x4800);  // 8
 }
 
+TEST_CASE_TEMPLATE("metrics of true coordinates are quotients of exact counts", T, float, double) {
+  for (const int64_t d : {1, 63, 64, 65, 1984, 2000}) {
+    CAPTURE(d);
+    const int64_t m = 9, n = 35;
+    const auto number = testing::Integers<T>(m * d, 1), other = testing::Integers<T>(n * d, 2);
+    // As bools; their type is that of bytes, since a vector<bool> has none of its own.
+    const auto truth = [](const std::vector<T>& values) {
+      std::vector<uint8_t> bytes;
+      for (const T value : values) bytes.push_back(value > 0);
+      return bytes;
+    };
+    const std::vector<uint8_t> x = truth(number), y = truth(other);
+    const auto bools = [](const std::vector<uint8_t>& bytes, int64_t rows, int64_t columns) {
+      return TensorView(reinterpret_cast<const bool*>(bytes.data()), {rows, columns});
+    };
+    testing::EverywhereDo([&] {
+      std::vector<T> of_numbers(m * n), hamming(m * n), pairs(m);
+      PairwiseDistances({number.data(), {m, d}}, {other.data(), {n, d}}, Metric::kJaccard,
+                        {of_numbers.data(), {m, n}});
+      PairwiseDistances(bools(x, m, d), bools(y, n, d), Metric::kHamming, {hamming.data(), {m, n}});
+      PairedDistances(bools(x, m, d), bools(y, m, d), Metric::kHamming, {pairs.data(), {m}});
+      for (int64_t i = 0; i < m; ++i) {
+        CHECK(pairs[i] == hamming[i * n + i]);
+        for (int64_t j = 0; j < n; ++j) {
+          int64_t both = 0, either = 0, differ = 0;
+          for (int64_t k = 0; k < d; ++k) {
+            const T a = number[i * d + k], b = other[j * d + k];
+            both += a != 0 && b != 0;
+            either += a != 0 || b != 0;
+            differ += x[i * d + k] != y[j * d + k];
+          }
+          const T share = either == 0 ? T(0) : T(either - both) / T(either);
+          REQUIRE(of_numbers[i * n + j] == share);
+          REQUIRE(hamming[i * n + j] == T(differ) / T(d));
+        }
+      }
+    });
+  }
+}
+
 TEST_CASE("distances: leading axes broadcast") {
   CHECK(PairwiseDistancesShape({5, 1, 4, 3}, {2, 6, 3}) == Shape{5, 2, 4, 6});
   CHECK(PairedDistancesShape({5, 1, 4, 3}, {2, 1, 3}) == Shape{5, 2, 4});

@@ -7,6 +7,7 @@
 #include "kernels/kernels.h"
 #include "lanewise/distance.h"
 #include "ops/distance/arguments.h"
+#include "ops/distance/bits.h"
 #include "ops/distance/finish.h"
 #include "ops/distance/metric.h"
 #include "ops/distance/rows.h"
@@ -186,6 +187,9 @@ void PairedDistances(const TensorView& x, const TensorView& y, const DistanceOpt
   const distance::Recipe recipe = distance::RecipeOf(distance::kOp, options);
   const Shape shape = PairedDistancesShape(x.sizes(), y.sizes());
   distance::CheckArguments(distance::kOp, x, y, shape, out);
+  if (distance::CountsBits(recipe, x.dtype, y.dtype)) {
+    return distance::PairedBits(x, y, recipe, out);
+  }
   distance::DispatchSums(recipe, out.dtype,
                          [&](auto zero) { distance::Run<decltype(zero)>(x, y, recipe, out); });
 }

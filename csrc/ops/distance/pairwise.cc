@@ -3,6 +3,7 @@
 #include "kernels/kernels.h"
 #include "lanewise/distance.h"
 #include "ops/distance/arguments.h"
+#include "ops/distance/bits.h"
 #include "ops/distance/metric.h"
 #include "ops/distance/plan.h"
 #include "ops/distance/rows.h"
@@ -111,6 +112,9 @@ void PairwiseDistances(const TensorView& x, const TensorView& y, const DistanceO
   const distance::Recipe recipe = distance::RecipeOf(distance::kOp, options);
   const Shape shape = PairwiseDistancesShape(x.sizes(), y.sizes());
   distance::CheckArguments(distance::kOp, x, y, shape, out);
+  if (distance::CountsBits(recipe, x.dtype, y.dtype)) {
+    return distance::PairwiseBits(x, y, recipe, out);
+  }
   distance::DispatchSums(recipe, out.dtype,
                          [&](auto zero) { distance::Run<decltype(zero)>(x, y, recipe, out); });
 }
