@@ -16,6 +16,8 @@
 #include "hwy/highway.h"
 #include "kernels/kernels.h"
 #include "kernels/math-inl.h"
+#include "kernels/transpose-inl.h"
+#include "kernels/unroll.h"
 #include "kernels/vector-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -23,13 +25,14 @@ namespace lanewise {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// 32-byte vectors, also where 64-byte ones exist: the subtraction then runs on the add pipes beside
-// the FMA pipes, and a 6x2 tile reaches 95 % of the FMA peak on Zen 4, against 79 % for 64-byte
-// vectors in a 6x4 tile.
+// 12×2 or 6×2 sums leave room for two vectors of y, a row's element and a difference in 32 or 16
+// registers. Where subtractions and multiply-adds share two ports, as on an Intel server with
+// AVX-512, differences can reach half the FMA peak at most: the 12×2 tile of 64-byte vectors runs
+// at that bound, 6×2 of 32-byte vectors at 30 % of the peak.
 template <class T>
-using DistanceTag = hn::CappedTag<T, 32 / sizeof(T)>;
-constexpr size_t kDistanceMR = 6;
-constexpr size_t kDistanceNV = 2;  // vectors per row of the tile: 12 accumulators of 16 registers
+using DistanceTag = hn::ScalableTag<T>;
+constexpr size_t kDistanceMR = kVectorRegisters == 32 ? 12 : 6;
+constexpr size_t kDistanceNV = 2;  // vectors per row of the tile
 
 // The terms of kernels.h. Each has Add(d, x, y, sum), which adds one more, Join, by which two
 // partial sums become one, and as many rows as leave its operands room beside the sums in
@@ -169,15 +172,19 @@ HWY_INLINE void AddTile(const TermT& term, D d, const T* HWY_RESTRICT x, const V
                         V (&sum)[kCount][kDistanceNV]) {
   if constexpr (std::is_same_v<TermT, HalvesPowerTerm>) {
     V differences[kCount][kDistanceNV];
+    LANEWISE_UNROLL
     for (size_t i = 0; i < kCount; ++i) {
+      LANEWISE_UNROLL
       for (size_t v = 0; v < kDistanceNV; ++v) {
         differences[i][v] = hn::Sub(hn::Set(d, x[i]), y[v]);
       }
     }
     term.AddPowers(d, differences, sum);
   } else {
+    LANEWISE_UNROLL
     for (size_t i = 0; i < kCount; ++i) {
       const V value = hn::Set(d, x[i]);
+      LANEWISE_UNROLL
       for (size_t v = 0; v < kDistanceNV; ++v) sum[i][v] = term.Add(d, value, y[v], sum[i][v]);
     }
   }
@@ -194,14 +201,18 @@ HWY_INLINE void AccumulateTile(const TermT& term, const T* HWY_RESTRICT x,
   while (true) {
     const size_t block = std::min(terms, kSumBlock);
     V sum[kCount][kDistanceNV];
+    LANEWISE_UNROLL
     for (size_t i = 0; i < kCount; ++i) {
+      LANEWISE_UNROLL
       for (size_t v = 0; v < kDistanceNV; ++v) sum[i][v] = hn::Zero(d);
     }
     for (const T* const end = panel + block * nr; panel != end; panel += nr, x += kDistanceMR) {
       const V y[kDistanceNV] = {hn::Load(d, panel), hn::Load(d, panel + lanes)};
       AddTile(term, d, x, y, sum);
     }
+    LANEWISE_UNROLL
     for (size_t i = 0; i < kCount; ++i) {
+      LANEWISE_UNROLL
       for (size_t v = 0; v < kDistanceNV; ++v) {
         T* total = totals + i * nr + v * lanes;
         if (!first) sum[i][v] = TermT::Join(d, hn::Load(d, total), sum[i][v]);
@@ -214,7 +225,7 @@ HWY_INLINE void AccumulateTile(const TermT& term, const T* HWY_RESTRICT x,
   }
 }
 
-// `count` rows, kRows at a time and then the rest.
+// `count` rows, kRows at a time, then half as many, and so on.
 template <class T, class TermT, size_t kRows = TermT::kRows>
 void Accumulate(const T* x, size_t count, const T* panel, size_t terms, double p, T* totals,
                 bool first) {
@@ -223,7 +234,7 @@ void Accumulate(const T* x, size_t count, const T* panel, size_t terms, double p
     AccumulateTile<T, TermT, kRows>(TermT(p), x, panel, terms, totals, first);
   }
   if constexpr (kRows > 1) {
-    if (count > 0) Accumulate<T, TermT, kRows - 1>(x, count, panel, terms, p, totals, first);
+    if (count > 0) Accumulate<T, TermT, kRows / 2>(x, count, panel, terms, p, totals, first);
   }
 }
 
@@ -410,7 +421,7 @@ template <class T>
 constexpr DistanceKernels<T> MakeDistanceKernels() {
   DistanceKernels<T> kernels{};
   kernels.mr = kDistanceMR;
-  kernels.nr = kDistanceNV * HWY_MIN(32, HWY_MAX_BYTES) / sizeof(T);
+  kernels.nr = kDistanceNV * HWY_MAX_BYTES / sizeof(T);
   SetTerm<T, SquareTerm>(kernels, Term::kSquare);
   SetTerm<T, AbsTerm>(kernels, Term::kAbs);
   SetTerm<T, AbsSumTerm>(kernels, Term::kAbsSum);
@@ -430,6 +441,7 @@ constexpr DistanceKernels<T> MakeDistanceKernels() {
   finish(Finish::kJaccard) = FinishJaccard<T>;
   finish(Finish::kRoot) = FinishRoot<T>;
   kernels.flush = [] { hwy::FlushStream(); };
+  kernels.transpose = TransposeBlock<T>;
   return kernels;
 }
 

@@ -82,6 +82,9 @@ struct DistanceKernels {
   bool (*finish[kFinishes])(const DistanceTotals<T>& tile, T* out, int64_t out_stride);
   // Makes streamed results visible to other threads, and to later stores of this one.
   void (*flush)();
+  // to[c][r] = from[r][c] for r < rows, c < columns; no overlap.
+  void (*transpose)(const T* from, size_t from_stride, size_t rows, size_t columns, T* to,
+                    size_t to_stride);
 };
 
 template <class T>

@@ -82,7 +82,7 @@ void Run(const TensorView& x, const TensorView& y, const Recipe& recipe, const T
   const Plan plan = Plan::For<T>(batch.count(), m, n, d, recipe, kernels);
   const int64_t per_matrix = plan.columns.count * plan.rows.count;
   const int64_t line = 64 / int64_t{sizeof(T)}, row_stride = out.strides[out.rank - 2];
-  const bool whole_lines = plan.nr == line && row_stride % line == 0;
+  const bool whole_lines = plan.nr % line == 0 && row_stride % line == 0;
   const bool stream = whole_lines && results.InPlace(0) != nullptr &&
                       StreamsPay(out.data, batch.count() * m * n * int64_t{sizeof(T)});
   const Work work{batch.count() * per_matrix, plan.total_ns, Task<T>::ScratchBytes(recipe, plan)};

@@ -72,11 +72,16 @@ void PackRow(const Row<T>& row, Form form, const Centre& centre, int64_t first, 
 }
 
 template <class T>
-void PackPanel(const Matrix<T>& matrix, Form form, const Centre* centres, int64_t begin,
-               int64_t end, int64_t first, int64_t terms, int64_t nr, T* panel) {
+void PackPanel(const DistanceKernels<T>& kernels, const Matrix<T>& matrix, Form form,
+               const Centre* centres, int64_t begin, int64_t end, int64_t first, int64_t terms,
+               int64_t nr, T* panel) {
   const int64_t count = std::min(nr, end - begin);
   if (form == Form::kAsIs && matrix.source.native()) {  // all rows at once: whole lines are written
     const T* from = matrix.source.InPlace() + begin * matrix.row_stride;
+    if (matrix.column_stride == 1 && matrix.row_stride >= 0) {
+      kernels.transpose(from + first, matrix.row_stride, count, terms, panel, nr);
+      return ClearLanes(count, terms, nr, panel);
+    }
     for (int64_t k = 0; k < terms; ++k) {
       const T* column = from + (first + k) * matrix.column_stride;
       for (int64_t j = 0; j < count; ++j) panel[k * nr + j] = column[j * matrix.row_stride];
@@ -108,8 +113,8 @@ LeadingAxes LeadingAxesOf(const TensorView& x, const TensorView& y, int inner,
 #define LANEWISE_INSTANTIATE(T)                                                             \
   template Centre CentreOf(const Row<T>&, int64_t);                                         \
   template void PackRow(const Row<T>&, Form, const Centre&, int64_t, int64_t, int64_t, T*); \
-  template void PackPanel(const Matrix<T>&, Form, const Centre*, int64_t, int64_t, int64_t, \
-                          int64_t, int64_t, T*);
+  template void PackPanel(const DistanceKernels<T>&, const Matrix<T>&, Form, const Centre*, \
+                          int64_t, int64_t, int64_t, int64_t, int64_t, T*);
 LANEWISE_INSTANTIATE(float)
 LANEWISE_INSTANTIATE(double)
 #undef LANEWISE_INSTANTIATE
