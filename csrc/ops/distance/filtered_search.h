@@ -23,16 +23,18 @@ namespace lanewise::distance {
 template <class T>
 class FilteredSearch {
  public:
-  // Whether distances are such as the filter knows, and packing rows for it pays. At d = 16 and
-  // below the filter is not quicker than the distances themselves.
+  // Whether distances are such as the filter knows, and packing rows for it pays. Below d = 24 it
+  // is not quicker than the distances themselves, and far above too few rows fit in the caches.
   static bool Applies(const Recipe& recipe, DType dtype, int64_t m, int64_t n, int64_t d,
                       int64_t k) {
     return recipe.term == Term::kSquare && recipe.form == Form::kAsIs &&
-           dtype == DTypeOf<T>::value && d >= 24 && m >= 24 && n >= 4 * UnfilteredRows(k);
+           dtype == DTypeOf<T>::value && d >= 24 && d <= 4096 && m >= 24 &&
+           n >= 4 * UnfilteredRows(k);
   }
-  // Rows of x at a time, such that they take a quarter of L2.
+  // Rows at a time, of x and of y: so many that half of L2 holds them as int16, but enough that
+  // one's packing is little beside the other's number.
   static int64_t MostRows(int64_t d) {
-    return std::clamp<int64_t>(static_cast<int64_t>(Caches().l2) / 8 / d, 512, 2048);
+    return std::clamp<int64_t>(static_cast<int64_t>(Caches().l2) / 4 / d, 128, 2048);
   }
 
   // For up to `rows` rows of x at a time, against y, which has n.
@@ -43,7 +45,7 @@ class FilteredSearch {
         squared_(recipe.finish == Finish::kCopy),
         d_(plan.d),
         n_(n),
-        block_(plan.columns.longest()),
+        block_(Block(plan)),
         exact_(kernels, recipe, plan, operands, dtype, scratch),
         filter_(DistanceFilterKernelsFor(ActiveTarget()), plan.d, rows, block_, scratch),
         paired_(kernels, recipe, plan.d, operands.x, operands.y, scratch),
@@ -52,7 +54,7 @@ class FilteredSearch {
 
   static size_t ScratchBytes(const Recipe& recipe, const Plan& plan, int64_t rows) {
     const DistanceFilterKernels& kernels = DistanceFilterKernelsFor(ActiveTarget());
-    const int64_t block = plan.columns.longest();
+    const int64_t block = Block(plan);
     return ExactSearch<T>::ScratchBytes(recipe, plan) +
            Filter<T>::ScratchBytes(kernels, plan.d, rows, block) +
            PairedRows<T>::ScratchBytes(plan.nr) + Scratch::Bytes<Pair>(MostPairs(rows, block));
@@ -86,6 +88,9 @@ class FilteredSearch {
   // One distance of a pair costs some 16 of a tile. So many columns have limits that in as many
   // more, one row in 32 or so is within them.
   static int64_t UnfilteredRows(int64_t k) { return 64 + 24 * k; }
+  static int64_t Block(const Plan& plan) {
+    return std::min(plan.columns.longest(), MostRows(plan.d));
+  }
   static int64_t MostPairs(int64_t rows, int64_t columns) { return rows * columns / 16 + 1; }
 
   // False, with nothing offered, if too many pairs survive for the filter to pay.
