@@ -4,7 +4,7 @@ import lanewise as lw
 import ml_dtypes
 import numpy as np
 import pytest
-from test_neighbors import check, same
+from test_neighbors import check, check_radius, same
 
 N, M = 1300, 30
 
@@ -78,6 +78,20 @@ def test_nearest_are_those_of_all_distances(simd, rng, kind, dtype):
         for k, threads in [(1, 1), (10, 2), (3, 3)]:
             lw.set_num_threads(threads)
             check(x, y, k, metric)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_radius_neighbors_are_those_of_all_distances(simd, rng, kind, dtype):
+    x, y = rows(kind, rng, 41, dtype)
+    for metric, threads in [("euclidean", 1), ("sqeuclidean", 3)]:
+        lw.set_num_threads(threads)
+        distances = lw.pairwise_distances(x, y, metric).astype(float)
+        distances = np.sort(distances[np.isfinite(distances)])
+        for share in (0, 0.001, 0.02, 0.5):
+            if len(distances):
+                check_radius(x, y, distances[int(share * len(distances))], metric)
 
 
 @pytest.mark.parametrize("d", [24, 127, 128, 130, 384])

@@ -44,8 +44,12 @@ Shape NearestNeighborsShape(const Shape& x, const Shape& y, int64_t k);
 ///
 /// The result does not depend on the strides, the number of threads, or the other rows of x.
 ///
+/// Not all distances are computed where the metric is euclidean or sqeuclidean, but the result is
+/// the same.
+///
 /// Allocation: what PairwiseDistances allocates, and 4 MB per thread for candidates; for few rows
-/// of x and many of y another 4 MB. It does not grow with m, n or k. Thread-safe.
+/// of x and many of y another 4 MB, and for euclidean distances L2 + 2 MB per thread. It does not
+/// grow with m, n or k. Thread-safe.
 ///
 /// @throws std::invalid_argument for shapes, a metric or a p that it cannot take, before anything
 /// is
@@ -63,6 +67,37 @@ Shape PairwiseArgminShape(const Shape& x, const Shape& y);
 /// NearestNeighbors for k = 1, without the last axis.
 void PairwiseArgmin(const TensorView& x, const TensorView& y, const NeighborOptions& options,
                     const TensorView& distances, const TensorView& indices);
+
+/// Where RadiusNeighbors puts its `count` neighbours: (count) each, not overlapping.
+struct NeighborViews {
+  TensorView distances;  ///< of the type that was asked for
+  TensorView indices;    ///< int64
+};
+
+/// Of each row of x (m, d), all rows of y (n, d) at a distance of at most `radius`: row i has
+/// elements indptr[i] to indptr[i + 1] of both arrays, in the order of the indices. Distances have
+/// the bits of PairwiseDistances for the element type `dtype`, and are compared as such; NaN is
+/// never within, while a radius of infinity has all the others.
+///
+/// @param indptr (m + 1) of int64
+/// @param allocate called once, from the calling thread, when it is known how many neighbours there
+///     are; what it throws is thrown on
+///
+/// Element types, aliasing: as for NearestNeighbors.
+///
+/// The result does not depend on the strides, the number of threads, or the other rows of x.
+///
+/// Allocation: what PairwiseDistances allocates, and 8 bytes (16 if distances are computed in
+/// float64) for each neighbour and for at most as many runs of neighbours, until they are in place.
+/// Thread-safe.
+///
+/// @throws std::invalid_argument for a radius that is negative or NaN, and for shapes, a metric or
+/// a
+///     p that it cannot take, before anything is written
+/// @throws DTypeError for element types that do not go together, likewise
+void RadiusNeighbors(const TensorView& x, const TensorView& y, double radius,
+                     const NeighborOptions& options, DType dtype, const TensorView& indptr,
+                     const std::function<NeighborViews(int64_t count)>& allocate);
 
 }  // namespace lanewise
 

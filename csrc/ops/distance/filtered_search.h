@@ -1,16 +1,20 @@
-// An exact search for euclidean neighbours that computes few of the distances: those that the
-// filter cannot rule out.
+// The source of distances for a search: ExactSearch, but for euclidean distances that the filter
+// rules out, which are then never computed.
 #ifndef LANEWISE_OPS_DISTANCE_FILTERED_SEARCH_H_
 #define LANEWISE_OPS_DISTANCE_FILTERED_SEARCH_H_
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
+#include <tuple>
 
 #include "kernels/kernels.h"
 #include "ops/distance/filter.h"
+#include "ops/distance/neighbor.h"
 #include "ops/distance/paired_rows.h"
 #include "ops/distance/plan.h"
 #include "ops/distance/search.h"
+#include "ops/distance/search_tasks.h"
 #include "ops/distance/tiles.h"
 #include "runtime/cpu.h"
 #include "runtime/parallel.h"
@@ -18,58 +22,78 @@
 
 namespace lanewise::distance {
 
-// In one thread's scratch. Offers a superset of the neighbours, as ExactSearch does, and in another
-// order, which no selection depends on.
+// Whether a search uses the filter, and on how many rows at a time.
+struct FilterPlan {
+  bool filtered;
+  int64_t n;           // rows of y
+  int64_t unfiltered;  // of these, how many are searched before rows of x have limits
+  int64_t most;        // rows of x or y that half of L2 holds as int16
+
+  // For distances of type T, sums likewise. Packing rows as int16 has to pay: below d = 24 the
+  // filter is not quicker than the distances themselves, and far above d = 4096 too few rows fit in
+  // the caches.
+  template <class T>
+  static FilterPlan For(const Recipe& recipe, DType dtype, int64_t m, int64_t n, int64_t d,
+                        int64_t unfiltered) {
+    const bool known =
+        recipe.term == Term::kSquare && recipe.form == Form::kAsIs && dtype == DTypeOf<T>::value;
+    const bool pays =
+        d >= 24 && d <= 4096 && m >= 24 && n >= std::max<int64_t>(256, 4 * unfiltered);
+    const int64_t most = static_cast<int64_t>(Caches().l2) / 4 / std::max<int64_t>(d, 1);
+    return {known && pays, n, unfiltered, std::clamp<int64_t>(most, 128, 2048)};
+  }
+  // One distance of a pair costs some 16 of a tile. So many rows of y have limits that of as many
+  // more one in 24 is within them.
+  static int64_t UnfilteredFor(int64_t k) { return 64 + 24 * k; }
+
+  // The filter is quick, and takes more rows to amortise its packing.
+  RowLimits rows() const { return filtered ? RowLimits{1024, most} : RowLimits{256, 1024}; }
+};
+
+// In one thread's scratch.
 template <class T>
 class FilteredSearch {
  public:
-  // Whether distances are such as the filter knows, and packing rows for it pays. At d = 16 and
-  // below the filter is not quicker than the distances themselves.
-  static bool Applies(const Recipe& recipe, DType dtype, int64_t m, int64_t n, int64_t d,
-                      int64_t k) {
-    return recipe.term == Term::kSquare && recipe.form == Form::kAsIs &&
-           dtype == DTypeOf<T>::value && d >= 24 && m >= 24 && n >= 4 * UnfilteredRows(k);
-  }
-  // Rows of x at a time, such that they take a quarter of L2.
-  static int64_t MostRows(int64_t d) {
-    return std::clamp<int64_t>(static_cast<int64_t>(Caches().l2) / 8 / d, 512, 2048);
-  }
-
-  // For up to `rows` rows of x at a time, against y, which has n.
-  FilteredSearch(const DistanceKernels<T>& kernels, const Recipe& recipe, const Plan& plan,
-                 const typename Tiles<T>::Operands& operands, DType dtype, int64_t rows, int64_t n,
-                 int64_t k, Scratch& scratch)
-      : operands_(operands),
+  // For up to `rows` rows of x.
+  FilteredSearch(const FilterPlan& use, const DistanceKernels<T>& kernels, const Recipe& recipe,
+                 const Plan& plan, const typename Tiles<T>::Operands& operands, DType dtype,
+                 int64_t rows, Scratch& scratch)
+      : use_(use),
+        operands_(operands),
         squared_(recipe.finish == Finish::kCopy),
         d_(plan.d),
-        n_(n),
-        block_(plan.columns.longest()),
+        sizes_(use, plan, rows),
         exact_(kernels, recipe, plan, operands, dtype, scratch),
-        filter_(DistanceFilterKernelsFor(ActiveTarget()), plan.d, rows, block_, scratch),
+        filter_(DistanceFilterKernelsFor(ActiveTarget()), sizes_.d, sizes_.rows, sizes_.columns,
+                scratch),
         paired_(kernels, recipe, plan.d, operands.x, operands.y, scratch),
-        pairs_(scratch.Take<Pair>(MostPairs(rows, block_))),
-        unfiltered_until_(UnfilteredRows(k)) {}
+        pairs_(scratch.Take<Pair>(MostPairs(sizes_.rows, sizes_.columns))) {}
 
-  static size_t ScratchBytes(const Recipe& recipe, const Plan& plan, int64_t rows) {
+  static size_t ScratchBytes(const FilterPlan& use, const Recipe& recipe, const Plan& plan,
+                             int64_t rows) {
+    const Sizes sizes(use, plan, rows);
     const DistanceFilterKernels& kernels = DistanceFilterKernelsFor(ActiveTarget());
-    const int64_t block = plan.columns.longest();
     return ExactSearch<T>::ScratchBytes(recipe, plan) +
-           Filter<T>::ScratchBytes(kernels, plan.d, rows, block) +
-           PairedRows<T>::ScratchBytes(plan.nr) + Scratch::Bytes<Pair>(MostPairs(rows, block));
+           Filter<T>::ScratchBytes(kernels, sizes.d, sizes.rows, sizes.columns) +
+           PairedRows<T>::ScratchBytes(plan.nr) +
+           Scratch::Bytes<Pair>(MostPairs(sizes.rows, sizes.columns));
   }
 
-  // As ExactSearch, for the same rows in every call.
+  // As ExactSearch, for the same rows in every call, and for columns in ascending order.
   template <class Selection>
   void Run(int64_t row_begin, int64_t row_end, int64_t column_begin, int64_t column_end,
            Selection& selection) {
-    if (seen_ == 0 && !filter_.SetX(operands_.y, n_, operands_.x, row_begin, row_end)) {
-      unfiltered_until_ = n_;
+    if (!use_.filtered) {
+      return exact_.Run(row_begin, row_end, column_begin, column_end, selection);
+    }
+    if (seen_ == 0 && !filter_.SetX(operands_.y, use_.n, operands_.x, row_begin, row_end)) {
+      unfiltered_until_ = std::numeric_limits<int64_t>::max();
     }
     while (column_begin < column_end) {
       // Blocks that double: the limits of each come from as many columns as it has.
       const int64_t wait = unfiltered_until_ - seen_;
-      const int64_t end =
-          std::min(column_end, column_begin + std::min(block_, wait > 0 ? wait : seen_));
+      const int64_t most = wait > 0 ? wait : std::max(seen_, kFewestColumns);
+      const int64_t end = std::min(column_end, column_begin + std::min(sizes_.columns, most));
       const bool filtered =
           wait <= 0 && RunFiltered(row_begin, row_end, column_begin, end, selection);
       if (!filtered) exact_.Run(row_begin, row_end, column_begin, end, selection);
@@ -82,11 +106,21 @@ class FilteredSearch {
 
  private:
   using Pair = typename PairedRows<T>::Pair;
+  static constexpr int64_t kFewestColumns = 256;
 
-  // One distance of a pair costs some 16 of a tile. So many columns have limits that in as many
-  // more, one row in 32 or so is within them.
-  static int64_t UnfilteredRows(int64_t k) { return 64 + 24 * k; }
-  static int64_t MostPairs(int64_t rows, int64_t columns) { return rows * columns / 16 + 1; }
+  // What the filter has scratch for.
+  struct Sizes {
+    int64_t d = 0, rows = 0, columns = 0;
+    Sizes(const FilterPlan& use, const Plan& plan, int64_t rows_) {
+      if (!use.filtered) return;
+      d = plan.d;
+      rows = rows_;
+      columns = std::min(plan.columns.longest(), use.most);
+    }
+  };
+
+  // More than that are left to ExactSearch, all of whose distances cost as much as these.
+  static int64_t MostPairs(int64_t rows, int64_t columns) { return rows * columns / 16; }
 
   // False, with nothing offered, if too many pairs survive for the filter to pay.
   template <class Selection>
@@ -107,31 +141,46 @@ class FilteredSearch {
       pairs_[count++] = {static_cast<int32_t>(i), static_cast<int32_t>(j - column_begin)};
       return true;
     };
+    if (!filter_.ForEachSurvivor(add)) return false;
     for (int64_t o = 0; o < filter_.outlier_count(); ++o) {
       for (int64_t i = 0; i < rows; ++i) {
         if (!add(i, filter_.outliers()[o])) return false;
       }
     }
-    if (!filter_.ForEachSurvivor(add)) return false;
-    for (int64_t begin = 0; begin < count; begin += paired_.nr()) {
-      const int64_t batch = std::min(paired_.nr(), count - begin);
-      const T* const distances = paired_(pairs_ + begin, batch, row_begin, column_begin);
-      for (int64_t p = 0; p < batch; ++p) {
-        const Pair pair = pairs_[begin + p];
-        selection.Offer(pair.x, column_begin + pair.y, distances[p]);
-      }
+    if (filter_.outlier_count() > 0) {
+      std::sort(pairs_, pairs_ + count,
+                [](Pair a, Pair b) { return std::tie(a.y, a.x) < std::tie(b.y, b.x); });
     }
+    Offer(pairs_, count, row_begin, column_begin, selection);
     return true;
   }
 
+  // The distances of pairs, those below their rows' limits.
+  template <class Selection>
+  void Offer(const Pair* pairs, int64_t count, int64_t row_begin, int64_t column_begin,
+             Selection& selection) {
+    for (int64_t begin = 0; begin < count; begin += paired_.nr()) {
+      const int64_t batch = std::min(paired_.nr(), count - begin);
+      const T* const distances = paired_(pairs + begin, batch, row_begin, column_begin);
+      for (int64_t p = 0; p < batch; ++p) {
+        const Pair pair = pairs[begin + p];
+        if (KeyOf(distances[p]) < selection.limits()[pair.x]) {
+          selection.Offer(pair.x, column_begin + pair.y, distances[p]);
+        }
+      }
+    }
+  }
+
+  const FilterPlan use_;
   const typename Tiles<T>::Operands operands_;
   const bool squared_;
-  const int64_t d_, n_, block_;
+  const int64_t d_;
+  const Sizes sizes_;
   ExactSearch<T> exact_;
   Filter<T> filter_;
   PairedRows<T> paired_;
   Pair* const pairs_;
-  int64_t unfiltered_until_, seen_ = 0;  // columns
+  int64_t seen_ = 0, unfiltered_until_ = use_.unfiltered;  // columns
 };
 
 }  // namespace lanewise::distance

@@ -1,10 +1,6 @@
 // The k nearest rows of y for each row of x, and the nearest alone.
-//
-//   task       some rows of x × a run of column blocks of y, of one matrix of the batch
-//     columns  a block of the plan's: its distances to all of the rows are offered to a Selection
-//
-// Where there are so few rows that threads would be idle, each takes a part of y, and a second loop
-// merges what these parts have for a row.
+// A task offers the distances of its rows to a Selection, one block of columns after the other.
+// Where rows are few and y is cut in parts, a second loop merges what these have for a row.
 #include <algorithm>
 
 #include "kernels/kernels.h"
@@ -15,7 +11,7 @@
 #include "ops/distance/plan.h"
 #include "ops/distance/progress.h"
 #include "ops/distance/rows.h"
-#include "ops/distance/search.h"
+#include "ops/distance/search_tasks.h"
 #include "ops/distance/selection.h"
 #include "runtime/buffer.h"
 #include "runtime/error.h"
@@ -50,37 +46,25 @@ class Nearest {
         batch_(distances_at_.count()),
         m_(a_.x.shape[a_.x.rank - 2]),
         plan_(Plan::For<T>(batch_, m_, a_.y.shape[a_.y.rank - 2], a_.x.shape[a_.x.rank - 1],
-                           a_.recipe, kernels_)) {
-    const int threads = ThreadsFor(plan_.total_ns);
-    const int64_t n = a_.y.shape[a_.y.rank - 2];
-    filtered_ = FilteredSearch<T>::Applies(a_.recipe, a_.distances.dtype, m_, n, plan_.d, a_.k);
-    // 256 rows amortise the packing of y, and 1024 that of x's blocks, for each block of columns.
-    // The filter, which is quicker, wants more.
-    const int64_t most_rows = filtered_ ? FilteredSearch<T>::MostRows(plan_.d) : 1024;
-    const int64_t fewest_rows = filtered_ ? 512 : 256;
-    const int64_t tasks = threads == 1 ? 1 : CeilDiv((filtered_ ? 2 : 4) * threads, batch_);
-    rows_ = Split(m_, plan_.mr, std::min(most_rows, Chosen::MostRows(a_.k)),
-                  std::max<int64_t>(1, std::min(tasks, m_ / fewest_rows)));
-    const int64_t idle = CeilDiv(2 * threads, batch_ * rows_.count);
-    const int64_t most = Chosen::KeptInResults(a_.k) || threads == 1
-                             ? 1
-                             : kPartsBytes / (batch_ * m_ * a_.k * int64_t{sizeof(Candidate)});
-    parts_ = Split(plan_.columns.count, 1, plan_.columns.count,
-                   std::max<int64_t>(1, std::min(idle, most)));
-    if (parts_.count > 1) found_ = Buffer<Candidate>(batch_ * m_ * parts_.count * a_.k);
+                           a_.recipe, kernels_)),
+        filter_(FilterPlan::For<T>(a_.recipe, a_.distances.dtype, m_, a_.y.shape[a_.y.rank - 2],
+                                   plan_.d, FilterPlan::UnfilteredFor(a_.k))),
+        tasks_(plan_, batch_, m_,
+               {filter_.rows().fewest, std::min(filter_.rows().most, Chosen::MostRows(a_.k))},
+               MostParts(batch_ * m_, a_.k)) {
+    if (tasks_.parts.count > 1) found_ = Buffer<Candidate>(batch_ * m_ * tasks_.parts.count * a_.k);
   }
 
   void Run() const {
-    Progress progress(a_.progress, batch_ * rows_.count * plan_.columns.count);
-    const size_t search_bytes =
-        filtered_ ? FilteredSearch<T>::ScratchBytes(a_.recipe, plan_, rows_.longest())
-                  : ExactSearch<T>::ScratchBytes(a_.recipe, plan_);
-    const size_t scratch_bytes = search_bytes + Chosen::ScratchBytes(a_.k, rows_.longest());
-    const Work work{batch_ * rows_.count * parts_.count, plan_.total_ns, scratch_bytes};
+    Progress progress(a_.progress, batch_ * tasks_.rows.count * plan_.columns.count);
+    const int64_t rows = tasks_.rows.longest();
+    const size_t scratch_bytes = FilteredSearch<T>::ScratchBytes(filter_, a_.recipe, plan_, rows) +
+                                 Chosen::ScratchBytes(a_.k, rows);
+    const Work work{tasks_.count(), plan_.total_ns, scratch_bytes};
     ParallelFor(work, [&](int64_t task, Scratch scratch) {
-      if (!progress.failed()) Search(task, progress, scratch);
+      if (!progress.failed()) Search(tasks_.at(task), progress, scratch);
     });
-    if (parts_.count > 1 && !progress.failed()) Merge();
+    if (tasks_.parts.count > 1 && !progress.failed()) Merge();
     progress.Finish();
   }
 
@@ -88,54 +72,44 @@ class Nearest {
   using Chosen = Selection<T, Bits>;
   using Candidate = typename Chosen::Candidate;
 
+  static int64_t MostParts(int64_t rows, int64_t k) {
+    return Chosen::KeptInResults(k) ? 1 : kPartsBytes / (rows * k * int64_t{sizeof(Candidate)});
+  }
+
   NeighborResults<T> ResultsOf(int64_t matrix) const {
     return {a_.distances,
             a_.indices,
             {distances_at_.OffsetsOf(matrix)[2], indices_at_.OffsetsOf(matrix)[2]}};
   }
 
-  void Search(int64_t task, Progress& progress, Scratch scratch) const {
-    const int64_t matrix = task / parts_.count / rows_.count;
-    const auto [x_at, y_at, unused] = distances_at_.OffsetsOf(matrix);
-    const typename Tiles<T>::Operands operands{{a_.x, x_at}, {a_.y, y_at}};
-    const DType dtype = a_.distances.dtype;
-    if (filtered_) {
-      FilteredSearch<T> search(kernels_, a_.recipe, plan_, operands, dtype, rows_.longest(),
-                               a_.y.shape[a_.y.rank - 2], a_.k, scratch);
-      RunTask(task, search, progress, scratch);
-    } else {
-      ExactSearch<T> search(kernels_, a_.recipe, plan_, operands, dtype, scratch);
-      RunTask(task, search, progress, scratch);
-    }
-  }
-
-  template <class AnySearch>
-  void RunTask(int64_t task, AnySearch& search, Progress& progress, Scratch scratch) const {
-    const int64_t part = task % parts_.count, chunk = task / parts_.count % rows_.count;
-    const int64_t matrix = task / parts_.count / rows_.count;
-    const int64_t begin = rows_.begin(chunk), end = rows_.end(chunk);
-    const NeighborResults<T> results = ResultsOf(matrix);
-    Chosen selection(a_.k, results, begin, end - begin, scratch);
-    for (int64_t block = parts_.begin(part); block < parts_.end(part); ++block) {
-      search.Run(begin, end, plan_.columns.begin(block), plan_.columns.end(block), selection);
+  void Search(const SearchTasks::Task& task, Progress& progress, Scratch scratch) const {
+    const auto [x_at, y_at, unused] = distances_at_.OffsetsOf(task.matrix);
+    const int64_t rows = task.row_end - task.row_begin;
+    const NeighborResults<T> results = ResultsOf(task.matrix);
+    FilteredSearch<T> search(filter_, kernels_, a_.recipe, plan_, {{a_.x, x_at}, {a_.y, y_at}},
+                             a_.distances.dtype, rows, scratch);
+    Chosen selection(a_.k, results, task.row_begin, rows, scratch);
+    for (int64_t block = task.block_begin; block < task.block_end; ++block) {
+      search.Run(task.row_begin, task.row_end, plan_.columns.begin(block), plan_.columns.end(block),
+                 selection);
       if (!progress.Step(scratch)) return;
     }
-    for (int64_t row = begin; row < end; ++row) {
-      if (parts_.count == 1) {
-        selection.Write(row - begin);
+    for (int64_t row = 0; row < rows; ++row) {
+      if (tasks_.parts.count == 1) {
+        selection.Write(row);
       } else {
-        selection.CopyTo(row - begin, Found(matrix, row) + part * a_.k);
+        selection.CopyTo(row, Found(task.matrix, task.row_begin + row) + task.part * a_.k);
       }
     }
   }
 
   // What the parts of y have for a row: [part][k].
   Candidate* Found(int64_t matrix, int64_t row) const {
-    return found_.get() + (matrix * m_ + row) * parts_.count * a_.k;
+    return found_.get() + (matrix * m_ + row) * tasks_.parts.count * a_.k;
   }
 
   void Merge() const {
-    const int64_t candidates = parts_.count * a_.k;
+    const int64_t candidates = tasks_.parts.count * a_.k;
     const Work work{batch_ * m_, 5.0 * static_cast<double>(batch_ * m_ * candidates), 0};
     ParallelFor(work, [&](int64_t task, Scratch) {
       const int64_t matrix = task / m_, row = task % m_;
@@ -150,9 +124,8 @@ class Nearest {
   const LeadingAxes distances_at_, indices_at_;
   const int64_t batch_, m_;
   const Plan plan_;
-  bool filtered_;
-  Split rows_;   // of x
-  Split parts_;  // of y, in blocks of columns
+  const FilterPlan filter_;
+  const SearchTasks tasks_;
   Buffer<Candidate> found_;
 };
 

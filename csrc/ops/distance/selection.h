@@ -70,11 +70,11 @@ class Selection {
     KeptInResults(k_) ? Merge(row) : Shorten(row);
   }
 
-  // Lowers the row's limit as far as all offers so far allow.
+  // Lowers the row's limit, unless the offers since it was set are too few to matter.
   void Tighten(int64_t row) {
     if (KeptInResults(k_) || k_ == 1 || counts_[row] < k_) return;
-    const bool is_new = limits_[row] == std::numeric_limits<DistanceKey<T>>::max();
-    if (counts_[row] > k_ || is_new) Shorten(row);
+    const bool is_first = limits_[row] == std::numeric_limits<DistanceKey<T>>::max();
+    if (counts_[row] >= k_ + CeilDiv(k_, 4) || is_first) Shorten(row);
   }
 
   // At the end: writes the k best, of at least so many offers, to the results.
