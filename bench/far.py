@@ -121,4 +121,4 @@ def draw(errors: Errors, path: Path) -> None:
         x=0.02,
         fontsize=11,
     )
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=88)
