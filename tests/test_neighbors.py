@@ -215,6 +215,86 @@ def test_zero_sizes():
     same(lw.nearest_neighbors(np.ones((0, 5, 2)), y, 3)[1], np.ones((0, 5, 3), np.int64))
 
 
+# ------------------------------------------------------------------------------------------- radius
+
+
+def check_radius(x, y, radius, metric="euclidean", p=None):
+    indptr, indices, distances = lw.radius_neighbors(x, y, radius, metric, p=p)
+    matrix = lw.pairwise_distances(x, y, metric, p=p)
+    within = matrix.astype(float) <= radius
+    assert indptr.dtype == indices.dtype == np.int64
+    same(indptr, np.concatenate([[0], within.sum(1).cumsum()]).astype(np.int64))
+    same(indices, np.nonzero(within)[1])
+    same(distances, matrix[within])
+
+
+@all_metrics
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_within_a_radius(simd, rng, metric, p, dtype):
+    x, y = sample(rng, (23, 9), dtype), sample(rng, (70, 9), dtype)
+    distances = np.unique(lw.pairwise_distances(x, y, metric, p=p).astype(float))
+    distances = distances[np.isfinite(distances)]
+    for radius in (0, distances[len(distances) // 2], np.median(distances), 1e300, np.inf):
+        check_radius(x, y, radius, metric, p)
+
+
+def test_a_radius_between_two_numbers():
+    y = np.arange(8.0, dtype=np.float32)[:, None]
+    x = np.zeros((1, 1), np.float32)
+    for radius in (np.nextafter(3.0, 0), 3.0, np.nextafter(3.0, 4), 1e39, 5e-324, -0.0, 0.1):
+        check_radius(x, y, radius)
+        check_radius(x.astype(np.float16), y.astype(np.float16), radius)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(
+    ("m", "n", "radius"), [(1100, 1030, 0.1), (1100, 2100, 2), (3, 30_000, 0.05), (1, 30_000, 9)]
+)
+def test_radius_around_blocks(rng, m, n, radius, threads):
+    lw.set_num_threads(threads)
+    check_radius(rng.random((m, 2), np.float32), rng.random((n, 2), np.float32), radius)
+
+
+@given(
+    st.tuples(st.integers(0, 60), st.integers(0, 200), st.integers(0, 20)),
+    st.sampled_from(METRICS),
+    st.sampled_from(DTYPES),
+    st.one_of(st.floats(0, 5), st.just(np.inf)),
+    st.integers(1, 3),
+    st.integers(0, 2**32),
+)
+def test_any_radius(shape, case, dtype, radius, threads, seed):
+    metric, p = case
+    m, n, d = shape
+    rng = np.random.default_rng(seed)
+    x, y = sample(rng, (m, d), dtype), sample(rng, (n, d), dtype)
+    if np.dtype(dtype).kind == "f" and d:
+        x[rng.random(m) < 0.1, 0] = np.nan
+        y[rng.random(n) < 0.1, 0] = rng.choice([np.nan, np.inf])
+    lw.set_num_threads(threads)
+    check_radius(np.flip(x), y[::-1], radius, metric, p)
+
+
+def test_radius_makes_a_sparse_matrix(rng):
+    sparse = pytest.importorskip("scipy.sparse")
+    x = rng.normal(size=(50, 3))
+    indptr, indices, distances = lw.radius_neighbors(x, x, 1.0)
+    matrix = sparse.csr_matrix((distances, indices, indptr), shape=(50, 50)).toarray()
+    full = lw.pairwise_distances(x)
+    same(matrix, np.where(full <= 1, full, 0))
+
+
+def test_radius_of_nothing():
+    for shapes in [((0, 3), (4, 3)), ((4, 3), (0, 3)), ((0, 3), (0, 3))]:
+        shares = []
+        x, y = (np.ones(shape, np.float32) for shape in shapes)
+        indptr, indices, distances = lw.radius_neighbors(x, y, 1, progress=shares.append)
+        same(indptr, np.zeros(len(x) + 1, np.int64))
+        same(indices, np.zeros(0, np.int64))
+        same(distances, np.zeros(0, np.float32))
+        assert shares == [1.0]
+
+
 # --------------------------------------------------------------------------------------- the laws
 
 
@@ -254,7 +334,7 @@ def test_bits_do_not_depend_on_threads_rows_or_strides(simd, rng, metric, p):
 
 
 def test_progress_ascends_to_one_in_the_calling_thread(rng):
-    x, y = rng.normal(size=(3000, 60)), rng.normal(size=(20_000, 60))
+    x, y = rng.normal(size=(1000, 60)), rng.normal(size=(7000, 60))
     shares, threads, times = [], set(), []
 
     def progress(share):
@@ -262,17 +342,28 @@ def test_progress_ascends_to_one_in_the_calling_thread(rng):
         threads.add(threading.get_ident())
         times.append(time.perf_counter())
 
-    distances, indices = lw.nearest_neighbors(x, y, 4, "minkowski", p=3, progress=progress)
-    assert len(shares) > 2
+    distances, indices = lw.nearest_neighbors(x, y, 4, "minkowski", p=3.3, progress=progress)
+    assert len(shares) >= 2
     assert shares[0] > 0
     assert all(a < b for a, b in itertools.pairwise(shares))
     assert shares[-1] == 1
     assert all(type(share) is float for share in shares)
     assert threads == {threading.get_ident()}
     assert min(np.diff(times[:-1]), default=1) > 0.05
-    other = lw.nearest_neighbors(x[:50], y, 4, "minkowski", p=3)
+    other = lw.nearest_neighbors(x[:50], y, 4, "minkowski", p=3.3)
     same(distances[:50], other[0])
     same(indices[:50], other[1])
+
+
+def test_progress_of_a_radius(rng):
+    x = rng.normal(size=(2500, 40))
+    shares = []
+    found = lw.radius_neighbors(x, x, 3.0, "minkowski", p=3.3, progress=shares.append)
+    assert len(shares) >= 2
+    assert shares == sorted(set(shares))
+    assert shares[-1] == 1
+    for a, b in zip(found, lw.radius_neighbors(x, x, 3.0, "minkowski", p=3.3), strict=True):
+        same(a, b)
 
 
 def test_progress_of_nothing_ends_at_one():
@@ -282,8 +373,15 @@ def test_progress_of_nothing_ends_at_one():
     assert shares == [1.0, 1.0]
 
 
+SEARCHES = [
+    lambda x, y, **options: lw.nearest_neighbors(x, y, 4, **options),
+    lambda x, y, **options: lw.radius_neighbors(x, y, 3.0, **options),
+]
+
+
 @pytest.mark.parametrize("when", [0.0, 1.0])
-def test_an_exception_in_progress_ends_the_search(rng, when):
+@pytest.mark.parametrize("search", SEARCHES)
+def test_an_exception_in_progress_ends_the_search(rng, search, when):
     x = rng.normal(size=(20_000 if when == 0 else 10, 60))
     calls = []
 
@@ -294,7 +392,7 @@ def test_an_exception_in_progress_ends_the_search(rng, when):
 
     started = time.perf_counter()
     with pytest.raises(KeyError):
-        lw.nearest_neighbors(x, x, 4, "minkowski", p=3.3, progress=progress)
+        search(x, x, metric="minkowski", p=3.3, progress=progress)
     assert calls[:-1] == [c for c in calls[:-1] if c < when]
     assert time.perf_counter() - started < 20  # of minutes
     check(x[:20], x[:30], 4)
@@ -361,6 +459,28 @@ def test_argmin_of_no_rows():
         lw.pairwise_argmin(np.ones((2, 3)), np.ones((0, 3)))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "message"),
+    [
+        ((np.ones((2, 3)), np.ones((4, 3)), -1), {}, ValueError, "radius is -1, expected at least"),
+        ((np.ones((2, 3)), np.ones((4, 3)), np.nan), {}, ValueError, "radius is nan, expected"),
+        ((np.ones((2, 3)), np.ones((4, 3)), "1"), {}, TypeError, "radius is '1', expected a real"),
+        ((np.ones((2, 3)), np.ones((4, 3)), 1j), {}, TypeError, "radius is 1j, expected a real"),
+        ((np.ones((2, 3)), np.ones((4, 2)), 1), {}, ValueError, r"x has shape \(2, 3\) and y has"),
+        ((np.ones(3), np.ones((4, 3)), 1), {}, ValueError, r"at least 2 axes.*shape \(3,\)"),
+        ((np.float64(3), np.ones((4, 3)), 1), {}, ValueError, r"at least 2 axes.*shape \(\)"),
+        ((np.ones((1, 2, 3)), np.ones((4, 3)), 1), {}, ValueError, "expected 2 axes each"),
+        ((np.ones((2, 3)), np.ones((4, 3)), 1), {"metric": "dot"}, ValueError, "a similarity"),
+        ((np.ones((2, 3)), np.ones((4, 3)), 1), {"p": 3}, ValueError, "p is 3, but metric"),
+        ((np.ones((2, 3), complex), np.ones((4, 3)), 1), {}, TypeError, "x has dtype complex128"),
+        ((np.ones((2, 3)), np.ones((4, 3)), 1), {"progress": 3}, TypeError, "progress is 3"),
+    ],
+)
+def test_bad_radius(arguments, options, error, message):
+    with pytest.raises(error, match=f"^radius_neighbors: .*{message}"):
+        lw.radius_neighbors(*arguments, **options)
+
+
 def test_k_is_any_integer():
     x = np.arange(6.0).reshape(3, 2)
     for k in (np.int8(2), np.uint64(2), np.array(2)):
@@ -392,6 +512,12 @@ nearest = lw.pairwise_argmin(x, y)
 extra = peak() - before - distances.nbytes - indices.nbytes - 3 * nearest.nbytes
 assert extra < 64 * 2**20, f"{extra / 2**20:.0f} MB beyond the result"
 assert (indices[:, 0] == nearest).all()
+before = peak()
+found = lw.radius_neighbors(x, y, 0.4)
+bytes = sum(a.nbytes for a in found)
+extra = peak() - before - bytes
+assert bytes > 2**20
+assert extra < bytes + 64 * 2**20, f"{extra / 2**20:.0f} MB beyond {bytes / 2**20:.0f}"
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr

@@ -6,7 +6,8 @@
 namespace lanewise::bindings {
 namespace {
 
-constexpr Caller kNearest{"nearest_neighbors"}, kArgmin{"pairwise_argmin"};
+constexpr Caller kNearest{"nearest_neighbors"}, kArgmin{"pairwise_argmin"},
+    kRadius{"radius_neighbors"};
 
 // Tells `progress`, unless that is None, and lets Ctrl-C end the search.
 std::function<void(double)> Report(py::handle progress) {
@@ -73,6 +74,32 @@ void BindNeighbors(py::module_& m) {
         return py::make_tuple(distances, indices);
       },
       py::arg("x"), py::arg("y"), py::arg("k"), py::arg("metric"), py::arg("p"),
+      py::arg("progress"));
+
+  m.def(
+      kRadius.op,
+      [](py::handle x_, py::handle y_, double radius, py::handle metric, double p,
+         py::handle progress) {
+        const char* const op = kRadius.op;
+        const py::array x = AsArray(op, "x", x_), y = AsArray(op, "y", y_);
+        const NeighborOptions options{ParseDistance(kRadius, metric, p), Report(progress)};
+        const py::dtype dtype = FloatResultType(op, {{"x", x}, {"y", y}});
+        const Shape rows{x.ndim() == 0 ? 1 : x.shape(0) + 1};
+        py::array indptr = NewArray(op, rows, py::dtype::of<int64_t>());
+        py::array distances = NewArray(op, {0}, dtype), indices;
+        const auto allocate = [&](int64_t count) -> NeighborViews {
+          const py::gil_scoped_acquire gil;
+          distances = NewArray(op, {count}, dtype);
+          indices = NewArray(op, {count}, py::dtype::of<int64_t>());
+          return {OutputView(distances), OutputView(indices)};
+        };
+        const TensorView x_view = View(x), y_view = View(y), indptr_view = OutputView(indptr);
+        const DType type = DTypeOfArray(distances);
+        Released(
+            [&] { RadiusNeighbors(x_view, y_view, radius, options, type, indptr_view, allocate); });
+        return py::make_tuple(indptr, indices, distances);
+      },
+      py::arg("x"), py::arg("y"), py::arg("radius"), py::arg("metric"), py::arg("p"),
       py::arg("progress"));
 }
 

@@ -14,7 +14,7 @@ from ._runtime import (
 from .conv import conv1d, conv2d, conv2d_algorithm, conv_transpose2d, set_conv_algorithm
 from .cross_entropy import cross_entropy
 from .distance import paired_distances, pairwise_distances
-from .neighbors import nearest_neighbors, pairwise_argmin
+from .neighbors import nearest_neighbors, pairwise_argmin, radius_neighbors
 from .packed_filter import PackedFilter, pack_filter
 from .pool import (
     avg_pool1d,
@@ -64,6 +64,7 @@ __all__ = [
     "paired_distances",
     "pairwise_argmin",
     "pairwise_distances",
+    "radius_neighbors",
     "release_pool",
     "set_conv_algorithm",
     "set_num_threads",

@@ -263,3 +263,11 @@ def nearest_neighbors(
     p: float,
     progress: Callable[[float], Any] | None,
 ) -> tuple[_Array, _Array]: ...
+def radius_neighbors(
+    x: ArrayLike,
+    y: ArrayLike,
+    radius: float,
+    metric: str,
+    p: float,
+    progress: Callable[[float], Any] | None,
+) -> tuple[_Array, _Array, _Array]: ...

@@ -146,9 +146,14 @@ def exponent(op: str, metric: str, p: float | None) -> float:
         return 2.0
     if metric != "minkowski":
         raise ValueError(f"{op}: p is {p!r}, but metric {metric!r} has no exponent")
-    if isinstance(p, str):
-        raise TypeError(f"{op}: p is {p!r}, expected a real number")
-    try:
-        return float(p)
-    except (TypeError, ValueError):
-        raise TypeError(f"{op}: p is {p!r}, expected a real number") from None
+    return real_number(op, "p", p)
+
+
+def real_number(op: str, name: str, value: float) -> float:
+    """`value` as a float; a TypeError for what is none, as a string."""
+    if not isinstance(value, str):
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            pass
+    raise TypeError(f"{op}: {name} is {value!r}, expected a real number")

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from . import _core
 from ._array import Array
-from .distance import exponent
+from .distance import exponent, real_number
 
 
 @overload
@@ -152,6 +152,74 @@ def nearest_neighbors(
     _check_progress("nearest_neighbors", progress)
     p = exponent("nearest_neighbors", metric, p)
     return _core.nearest_neighbors(x, y, k, metric, p, progress)
+
+
+def radius_neighbors(
+    x: ArrayLike,
+    y: ArrayLike,
+    radius: float,
+    metric: str = "euclidean",
+    *,
+    p: float | None = None,
+    progress: Callable[[float], Any] | None = None,
+) -> tuple[Array, Array, Array]:
+    """All rows of `y` within a distance of each row of `x`.
+
+    Row i has ``indices[indptr[i]:indptr[i + 1]]``, ascending, which are those of
+    ``pairwise_distances(x, y, metric)[i] <= radius``, and the distances at the same places, whose
+    bits these are. So ``scipy.sparse.csr_array((distances, indices, indptr), shape=(m, n))`` is the
+    matrix of them. A distance that is NaN is never within. The matrix of all distances is never
+    stored; what is found is kept twice until it is in its place.
+
+    Parameters
+    ----------
+    x : array_like, shape (m, d)
+        Rows: real numbers or bool.
+    y : array_like, shape (n, d)
+        The rows to search.
+    radius : float
+        The largest distance that is within, at least 0; infinity is within an infinite radius.
+    metric : str, default "euclidean"
+        As for `pairwise_distances`, except "dot", which is a similarity.
+    p : float, optional
+        The exponent of "minkowski", at least 0, 2 by default.
+    progress : callable, optional
+        As for `nearest_neighbors`.
+
+    Returns
+    -------
+    indptr : ndarray, shape (m + 1,)
+        Where each row begins, and the last ends, in int64.
+    indices : ndarray, shape (indptr[m],)
+        In int64.
+    distances : ndarray, shape (indptr[m],)
+        In the dtype that `pairwise_distances` has. Distances are compared as this dtype holds them:
+        of float16 and bfloat16, after they are rounded.
+
+    Raises
+    ------
+    ValueError
+        A `radius` that is negative or NaN, shapes that do not fit or that have not two axes each,
+        an unknown metric or "dot", or a `p` that is negative, NaN, or of another metric.
+    TypeError
+        Complex, object or other non-numeric input.
+
+    Examples
+    --------
+    >>> import numpy as np, lanewise as lw
+    >>> x, y = np.array([[0.0, 0.0], [3.0, 4.0]]), np.array([[3.0, 3.0], [9.0, 9.0], [3.0, 5.0]])
+    >>> indptr, indices, distances = lw.radius_neighbors(x, y, 5.0)
+    >>> indptr
+    array([0, 1, 3])
+    >>> indices
+    array([0, 0, 2])
+    >>> distances
+    array([4.24264069, 1.        , 1.        ])
+    """
+    _check_progress("radius_neighbors", progress)
+    p = exponent("radius_neighbors", metric, p)
+    within = real_number("radius_neighbors", "radius", radius)
+    return _core.radius_neighbors(x, y, within, metric, p, progress)
 
 
 def _check_progress(op: str, progress: object) -> None:

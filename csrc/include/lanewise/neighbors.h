@@ -64,6 +64,37 @@ Shape PairwiseArgminShape(const Shape& x, const Shape& y);
 void PairwiseArgmin(const TensorView& x, const TensorView& y, const NeighborOptions& options,
                     const TensorView& distances, const TensorView& indices);
 
+/// Where RadiusNeighbors puts its `count` neighbours: (count) each, not overlapping.
+struct NeighborViews {
+  TensorView distances;  ///< of the type that was asked for
+  TensorView indices;    ///< int64
+};
+
+/// Of each row of x (m, d), all rows of y (n, d) at a distance of at most `radius`: row i has
+/// elements indptr[i] to indptr[i + 1] of both arrays, in the order of the indices. Distances have
+/// the bits of PairwiseDistances for the element type `dtype`, and are compared as such; NaN is
+/// never within, while a radius of infinity has all the others.
+///
+/// @param indptr (m + 1) of int64
+/// @param allocate called once, from the calling thread, when it is known how many neighbours there
+///     are; what it throws is thrown on
+///
+/// Element types, aliasing: as for NearestNeighbors.
+///
+/// The result does not depend on the strides, the number of threads, or the other rows of x.
+///
+/// Allocation: what PairwiseDistances allocates, and 8 bytes (16 if distances are computed in
+/// float64) for each neighbour and for at most as many runs of neighbours, until they are in place.
+/// Thread-safe.
+///
+/// @throws std::invalid_argument for a radius that is negative or NaN, and for shapes, a metric or
+/// a
+///     p that it cannot take, before anything is written
+/// @throws DTypeError for element types that do not go together, likewise
+void RadiusNeighbors(const TensorView& x, const TensorView& y, double radius,
+                     const NeighborOptions& options, DType dtype, const TensorView& indptr,
+                     const std::function<NeighborViews(int64_t count)>& allocate);
+
 }  // namespace lanewise
 
 #endif  // LANEWISE_NEIGHBORS_H_

@@ -27,20 +27,24 @@ Shape BroadcastLeadingAxes(const char* op, const Shape& x, const Shape& y, int i
   return shape;
 }
 
-void CheckArguments(const char* op, const TensorView& x, const TensorView& y, const Shape& shape,
-                    const TensorView& out, const char* name) {
-  if (!IsFloat(out.dtype)) {
-    FailDType(op, ": ", name, " has dtype ", ToString(out.dtype),
-              ", expected a floating-point type");
+void CheckOperands(const char* op, const TensorView& x, const TensorView& y, DType dtype,
+                   const char* name) {
+  if (!IsFloat(dtype)) {
+    FailDType(op, ": ", name, " has dtype ", ToString(dtype), ", expected a floating-point type");
   }
-  CheckView(op, name, out, out.dtype, shape);
-  const auto check = [&](const char* operand, DType dtype) {
-    if (CanCast(dtype, out.dtype)) return;
-    FailDType(op, ": ", operand, " has dtype ", ToString(dtype), ", which ", name, "'s dtype ",
-              ToString(out.dtype), " does not hold exactly");
+  const auto check = [&](const char* operand, DType from) {
+    if (CanCast(from, dtype)) return;
+    FailDType(op, ": ", operand, " has dtype ", ToString(from), ", which ", name, "'s dtype ",
+              ToString(dtype), " does not hold exactly");
   };
   check("x", x.dtype);
   check("y", y.dtype);
+}
+
+void CheckArguments(const char* op, const TensorView& x, const TensorView& y, const Shape& shape,
+                    const TensorView& out, const char* name) {
+  CheckOperands(op, x, y, out.dtype, name);
+  CheckView(op, name, out, out.dtype, shape);
 }
 
 }  // namespace lanewise::distance

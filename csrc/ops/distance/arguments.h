@@ -17,6 +17,10 @@ Shape BroadcastLeadingAxes(const char* op, const Shape& x, const Shape& y, int i
 void CheckArguments(const char* op, const TensorView& x, const TensorView& y, const Shape& shape,
                     const TensorView& out, const char* name = "out");
 
+// Throws unless `dtype`, of what is called `name`, is such a type.
+void CheckOperands(const char* op, const TensorView& x, const TensorView& y, DType dtype,
+                   const char* name);
+
 // f(T()) with the type T that a recipe's sums have for results of `dtype`.
 template <class F>
 void DispatchSums(const Recipe& recipe, DType dtype, const F& f) {

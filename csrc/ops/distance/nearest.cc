@@ -1,10 +1,6 @@
 // The k nearest rows of y for each row of x, and the nearest alone.
-//
-//   task       some rows of x × a run of column blocks of y, of one matrix of the batch
-//     columns  a block of the plan's: its distances to all of the rows are offered to a Selection
-//
-// Where there are so few rows that threads would be idle, each takes a part of y, and a second loop
-// merges what these parts have for a row.
+// A task offers the distances of its rows to a Selection, one block of columns after the other.
+// Where rows are few and y is cut in parts, a second loop merges what these have for a row.
 #include <algorithm>
 
 #include "kernels/kernels.h"
@@ -15,6 +11,7 @@
 #include "ops/distance/progress.h"
 #include "ops/distance/rows.h"
 #include "ops/distance/search.h"
+#include "ops/distance/search_tasks.h"
 #include "ops/distance/selection.h"
 #include "runtime/buffer.h"
 #include "runtime/error.h"
@@ -49,30 +46,20 @@ class Nearest {
         batch_(distances_at_.count()),
         m_(a_.x.shape[a_.x.rank - 2]),
         plan_(Plan::For<T>(batch_, m_, a_.y.shape[a_.y.rank - 2], a_.x.shape[a_.x.rank - 1],
-                           a_.recipe, kernels_)) {
-    const int threads = ThreadsFor(plan_.total_ns);
-    // 256 rows amortise the packing of y, and 1024 that of x's blocks, for each block of columns.
-    const int64_t tasks = threads == 1 ? 1 : CeilDiv(4 * threads, batch_);
-    rows_ = Split(m_, plan_.mr, std::min<int64_t>(1024, Chosen::MostRows(a_.k)),
-                  std::max<int64_t>(1, std::min(tasks, m_ / 256)));
-    const int64_t idle = CeilDiv(2 * threads, batch_ * rows_.count);
-    const int64_t most = Chosen::KeptInResults(a_.k) || threads == 1
-                             ? 1
-                             : kPartsBytes / (batch_ * m_ * a_.k * int64_t{sizeof(Candidate)});
-    parts_ = Split(plan_.columns.count, 1, plan_.columns.count,
-                   std::max<int64_t>(1, std::min(idle, most)));
-    if (parts_.count > 1) found_ = Buffer<Candidate>(batch_ * m_ * parts_.count * a_.k);
+                           a_.recipe, kernels_)),
+        tasks_(plan_, batch_, m_, Chosen::MostRows(a_.k), MostParts(batch_ * m_, a_.k)) {
+    if (tasks_.parts.count > 1) found_ = Buffer<Candidate>(batch_ * m_ * tasks_.parts.count * a_.k);
   }
 
   void Run() const {
-    Progress progress(a_.progress, batch_ * rows_.count * plan_.columns.count);
+    Progress progress(a_.progress, batch_ * tasks_.rows.count * plan_.columns.count);
     const size_t scratch_bytes = ExactSearch<T>::ScratchBytes(a_.recipe, plan_) +
-                                 Chosen::ScratchBytes(a_.k, rows_.longest());
-    const Work work{batch_ * rows_.count * parts_.count, plan_.total_ns, scratch_bytes};
+                                 Chosen::ScratchBytes(a_.k, tasks_.rows.longest());
+    const Work work{tasks_.count(), plan_.total_ns, scratch_bytes};
     ParallelFor(work, [&](int64_t task, Scratch scratch) {
-      if (!progress.failed()) Search(task, progress, scratch);
+      if (!progress.failed()) Search(tasks_.at(task), progress, scratch);
     });
-    if (parts_.count > 1 && !progress.failed()) Merge();
+    if (tasks_.parts.count > 1 && !progress.failed()) Merge();
     progress.Finish();
   }
 
@@ -80,41 +67,44 @@ class Nearest {
   using Chosen = Selection<T, Bits>;
   using Candidate = typename Chosen::Candidate;
 
+  static int64_t MostParts(int64_t rows, int64_t k) {
+    return Chosen::KeptInResults(k) ? 1 : kPartsBytes / (rows * k * int64_t{sizeof(Candidate)});
+  }
+
   NeighborResults<T> ResultsOf(int64_t matrix) const {
     return {a_.distances,
             a_.indices,
             {distances_at_.OffsetsOf(matrix)[2], indices_at_.OffsetsOf(matrix)[2]}};
   }
 
-  void Search(int64_t task, Progress& progress, Scratch scratch) const {
-    const int64_t part = task % parts_.count, chunk = task / parts_.count % rows_.count;
-    const int64_t matrix = task / parts_.count / rows_.count;
-    const auto [x_at, y_at, unused] = distances_at_.OffsetsOf(matrix);
-    const int64_t begin = rows_.begin(chunk), end = rows_.end(chunk);
-    const NeighborResults<T> results = ResultsOf(matrix);
+  void Search(const SearchTasks::Task& task, Progress& progress, Scratch scratch) const {
+    const auto [x_at, y_at, unused] = distances_at_.OffsetsOf(task.matrix);
+    const int64_t rows = task.row_end - task.row_begin;
+    const NeighborResults<T> results = ResultsOf(task.matrix);
     ExactSearch<T> search(kernels_, a_.recipe, plan_, {{a_.x, x_at}, {a_.y, y_at}},
                           a_.distances.dtype, scratch);
-    Chosen selection(a_.k, results, begin, end - begin, scratch);
-    for (int64_t block = parts_.begin(part); block < parts_.end(part); ++block) {
-      search.Run(begin, end, plan_.columns.begin(block), plan_.columns.end(block), selection);
+    Chosen selection(a_.k, results, task.row_begin, rows, scratch);
+    for (int64_t block = task.block_begin; block < task.block_end; ++block) {
+      search.Run(task.row_begin, task.row_end, plan_.columns.begin(block), plan_.columns.end(block),
+                 selection);
       if (!progress.Step(scratch)) return;
     }
-    for (int64_t row = begin; row < end; ++row) {
-      if (parts_.count == 1) {
-        selection.Write(row - begin);
+    for (int64_t row = 0; row < rows; ++row) {
+      if (tasks_.parts.count == 1) {
+        selection.Write(row);
       } else {
-        selection.CopyTo(row - begin, Found(matrix, row) + part * a_.k);
+        selection.CopyTo(row, Found(task.matrix, task.row_begin + row) + task.part * a_.k);
       }
     }
   }
 
   // What the parts of y have for a row: [part][k].
   Candidate* Found(int64_t matrix, int64_t row) const {
-    return found_.get() + (matrix * m_ + row) * parts_.count * a_.k;
+    return found_.get() + (matrix * m_ + row) * tasks_.parts.count * a_.k;
   }
 
   void Merge() const {
-    const int64_t candidates = parts_.count * a_.k;
+    const int64_t candidates = tasks_.parts.count * a_.k;
     const Work work{batch_ * m_, 5.0 * static_cast<double>(batch_ * m_ * candidates), 0};
     ParallelFor(work, [&](int64_t task, Scratch) {
       const int64_t matrix = task / m_, row = task % m_;
@@ -129,8 +119,7 @@ class Nearest {
   const LeadingAxes distances_at_, indices_at_;
   const int64_t batch_, m_;
   const Plan plan_;
-  Split rows_;   // of x
-  Split parts_;  // of y, in blocks of columns
+  const SearchTasks tasks_;
   Buffer<Candidate> found_;
 };
 
