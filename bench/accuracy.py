@@ -96,14 +96,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", choices=[*CONVOLUTIONS, "distance"])
     parser.add_argument("--peers", help=f"default: {CONV_PEERS}, or {FAR_PEERS} for distances")
-    parser.add_argument("--only", default="", metavar="TEXT", help="layers with TEXT in their name")
+    parser.add_argument("--only", default="", metavar="TEXT", help="cases with TEXT in their name")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the errors of distances")
     args = parser.parse_args()
     of_distances = args.cases == "distance"
     peers = args.peers or (FAR_PEERS if of_distances else CONV_PEERS)
     packages = ("lanewise", *known_peers(parser, peers))
     if of_distances:
-        far.measure(packages, args.plot)
+        far.measure(packages, args.only, args.plot)
         return
     names = [name for name in CONTESTANTS if name.partition("-")[0] in packages]
     workers = start(names, args.cases, len(os.sched_getaffinity(0)))

@@ -555,6 +555,31 @@ def neighbors(
     return Case(name, why, make, options, *limits, what=what, stored=stored, slow=slow)
 
 
+def within(name: str, why: str, m: int, d: int, radius: float, slow: tuple[str, ...] = ()) -> Case:
+    """The rows of y no further than a radius, in manhattan distance.
+
+    Compared is Σ (radius - distance) over the neighbours of each row, to which one that stands on
+    the border adds nothing. Each term is off by (d + 1)·eps/2·radius, and there are m at most.
+    """
+
+    def make(rng: np.random.Generator) -> Data:
+        return {name: rng.standard_normal((m, d), np.float32) for name in "xy"}
+
+    def tolerance(data: Data) -> tuple[float, float]:
+        return 0.0, m * (d + 1) * EPS["float32"] * radius
+
+    options = {"radius": radius, "metric": "manhattan"}
+    limits = ("fma", 2 * m * m * d, 8 * m * d, tolerance, np.asarray)
+    return Case(name, why, make, options, *limits, what="radius", stored=8 * m, slow=slow)
+
+
+def inside(case: Case, distances: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """How far inside the radius the neighbours of each row are, in all."""
+    ends = np.cumsum(counts)
+    total = np.append(0.0, np.cumsum(case.options["radius"] - distances.astype(np.float64)))
+    return total[ends] - total[ends - counts]
+
+
 def true_distances(case: Case, data: Data, indices: np.ndarray) -> np.ndarray:
     """Of rows of x and those of y that indices (m, k) name, in float64 and ascending."""
     x, y, metric = data["x"], data["y"], case.options["metric"]
@@ -588,6 +613,7 @@ NEIGHBORS = [
     ),
     neighbors("k=10 16 x 1000000 x 64", "few queries: y is read once", 16, 1_000_000, 64, 10),
     neighbors("k=5 4096² x 8 manhattan", "without a GEMM form", 4096, 4096, 8, 5, "manhattan"),
+    within("radius 3 of 4096² x 8 manhattan", "clustering: few are near", 4096, 8, 3.0),
     neighbors("tiny k=3 8² x 8", "what a call costs", 8, 8, 8, 3),
 ]
 

@@ -7,6 +7,7 @@ the way here.
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 from pathlib import Path
@@ -28,7 +29,8 @@ LABELS = {
     "faiss-index": "faiss IndexFlatL2,\nmany queries",
 }
 
-Errors = dict[str, dict[int, list[float]]]  # by contestant and number of coordinates
+# By contestant and number of coordinates, at each of the offsets.
+Errors = dict[str, dict[int, dict[float, float]]]
 
 
 def exact(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -46,23 +48,24 @@ def error(worker: Worker, index: int, true: np.ndarray, folder: Path) -> float:
     return float((np.abs(np.load(path) - true)[apart] / true[apart]).max())
 
 
-def measure(packages: tuple[str, ...], picture: Path | None) -> None:
-    """Print the errors of all contestants, and draw them."""
+def measure(packages: tuple[str, ...], only: str, picture: Path | None) -> None:
+    """Print the errors of all contestants in the cases with `only` in their names; draw them."""
     names = [n for n in CONTESTANTS[CASES_NAME] if n.partition("-")[0] in packages]
     workers = start(names, CASES_NAME, len(os.sched_getaffinity(0)))
-    errors: Errors = {worker.name: {d: [] for d in FAR_COORDINATES} for worker in workers}
+    errors: Errors = {worker.name: {d: {} for d in FAR_COORDINATES} for worker in workers}
     with tempfile.TemporaryDirectory() as folder:
-        for i, case in enumerate(CASES[CASES_NAME]):
-            data = data_of(case)
-            true, d = exact(**data), data["x"].shape[1]
-            for worker in workers:
-                errors[worker.name][d].append(error(worker, i, true, Path(folder)))
+        for i, (d, offset) in enumerate(itertools.product(FAR_COORDINATES, OFFSETS)):
+            case = CASES[CASES_NAME][i]
+            if only in case.name:
+                true = exact(**data_of(case))
+                for worker in workers:
+                    errors[worker.name][d][offset] = error(worker, i, true, Path(folder))
     for worker in workers:
         worker.close()
     for d in FAR_COORDINATES:
         rows = [["from the origin", *errors, f"d = {d}"]]
-        for i, offset in enumerate(OFFSETS):
-            cells = [f"{of_d[d][i]:.1e}" for of_d in errors.values()]
+        for offset in errors["lanewise"][d]:
+            cells = [f"{of_d[d][offset]:.1e}" for of_d in errors.values()]
             rows.append([f"{offset:.3g}", *cells, ""])
         print(f"{table(rows)}\n")
     if picture:
@@ -89,7 +92,7 @@ def draw(errors: Errors, path: Path) -> None:
             colour, marker = STYLES[package]
             ours = name == "lanewise"
             axes.plot(
-                *(OFFSETS, of_d[d]),
+                *(list(of_d[d]), list(of_d[d].values())),
                 color=colour,
                 marker=marker,
                 markersize=4,
@@ -100,7 +103,8 @@ def draw(errors: Errors, path: Path) -> None:
             )
     panels[0].set_ylabel("largest relative error of a distance")
     panels[0].annotate("no digit is right", (1.3, 1.5), color="0.45", fontsize=9)
-    ends = sorted((np.log10(of_d[FAR_COORDINATES[-1]][-1]), name) for name, of_d in errors.items())
+    last = {name: list(of_d[FAR_COORDINATES[-1]].values())[-1] for name, of_d in errors.items()}
+    ends = sorted((np.log10(end), name) for name, end in last.items())
     places = spread(np.array([end for end, _ in ends]), 1.75)
     for place, (_, name) in zip(places, ends, strict=True):
         panels[-1].annotate(
@@ -121,4 +125,4 @@ def draw(errors: Errors, path: Path) -> None:
         x=0.02,
         fontsize=11,
     )
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=88)

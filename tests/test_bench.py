@@ -28,16 +28,19 @@ def bench_module(monkeypatch):
     return importlib.import_module
 
 
-@pytest.mark.parametrize("op", ["conv", "pool", "softmax", "cross_entropy", "distance"])
+@pytest.mark.parametrize(
+    "op", ["conv", "pool", "softmax", "cross_entropy", "distance", "neighbors"]
+)
 def test_race_of_the_smallest_case(op, tmp_path):
     pytest.importorskip("scipy")
+    peers = {"scipy"} if op == "neighbors" else {"numpy", "scipy"}
     record = tmp_path / "record.json"
     arguments = [op, "--peers", "numpy,scipy", "--turns", "1", "--only", "tiny", "--json", record]
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     header, *rows = done.stdout.split("\n\n")[1].splitlines()
     rows = [row for row in rows if not row.startswith("~")]
-    assert {"case", "lanewise", "share", "numpy", "scipy", "why"} <= set(header.split())
+    assert {"case", "lanewise", "share", *peers, "why"} <= set(header.split())
 
     cases = json.loads(record.read_text())["cases"]
     assert len(cases) == len(rows)
@@ -45,8 +48,9 @@ def test_race_of_the_smallest_case(op, tmp_path):
         assert row.startswith(case["name"])
         assert row.endswith(case["why"])
         states = {name: s for name, s in case["contestants"].items() if s["supported"]}
-        assert {"lanewise", "numpy"} <= states.keys()
+        assert {"lanewise", "scipy" if op == "neighbors" else "numpy"} <= states.keys()
         assert case["share"] > 0
+        assert ("store_share" in case) == (op in ("distance", "neighbors"))
         for name, state in states.items():
             assert state["agrees"], name
             assert state["best"] == min(state["turns"])
@@ -85,6 +89,51 @@ def test_convolutions_are_what_their_cases_say(bench_module):
         by_numpy, _ = numpy_.conv(case, data, "")
         _, bound = case.tolerance(data)
         assert (np.abs(by_numpy() - y) <= bound).all(), case.name
+
+
+def test_distances_are_what_their_cases_say(bench_module):
+    """Shapes, counts of flops and bytes, and NumPy's result, where that is cheap."""
+    cases, numpy_ = bench_module("cases"), bench_module("peers.numpy_")
+    cheap = [case for case in cases.DISTANCE if case.flops < 3e8]
+    assert len(cheap) == 3
+    for case in (*cheap, cases.distance("alone", "small", 20, 5, "cosine", alone=True)):
+        data = cases.data_of(case)
+        result = lw.pairwise_distances(data["x"], data.get("y"), **case.options)
+        assert case.flops == 2 * result.size * data["x"].shape[-1], case.name
+        assert case.stored == result.nbytes, case.name
+        assert case.size == sum(a.nbytes for a in data.values()) + result.nbytes, case.name
+        by_numpy, _ = numpy_.distance(case, data, "")
+        _, bound = case.tolerance(data)
+        assert (np.abs(case.compare(by_numpy()) - case.compare(result)) <= bound).all(), case.name
+
+
+def test_searches_are_compared_by_distances(bench_module, rng):
+    """Wrong neighbours are told from those that an inexact form may exchange."""
+    cases = bench_module("cases")
+    case = cases.neighbors("few", "small", 30, 50, 4, 3)
+    data = cases.data_of(case)
+    distances, indices = lw.nearest_neighbors(data["x"], data["y"], 3)
+    right = cases.found_distances(case, data, distances, indices)
+    assert right.shape == (30, 6)
+    np.testing.assert_allclose(right[:, :3], right[:, 3:], rtol=1e-6)
+    np.testing.assert_array_equal(
+        cases.found_distances(case, data, distances, indices[:, ::-1]), right
+    )
+    wrong = cases.found_distances(case, data, distances, (indices + 1) % 50)
+    _, bound = case.tolerance(data)
+    assert (np.abs(case.compare(wrong) - case.compare(right)) > bound).any()
+
+    case = cases.within("few", "small", 60, 3, 2.0)
+    data = cases.data_of(case)
+    indptr, _, near = lw.radius_neighbors(data["x"], data["y"], **case.options)
+    every = lw.pairwise_distances(data["x"], data["y"], "manhattan").astype(float)
+    by_matrix = np.maximum(2.0 - every, 0).sum(1)
+    np.testing.assert_allclose(cases.inside(case, near, np.diff(indptr)), by_matrix, atol=1e-9)
+
+
+def test_slow_contestants_are_left_out(bench_module):
+    run = bench_module("run")
+    assert run.cell({"supported": True, "slow": True}, {"best": 1.0}) == "slow"
 
 
 def made_up_record():
@@ -134,6 +183,22 @@ def test_accuracy_of_the_smallest_layer(tmp_path):
     errors = [float(cell) for cell in row.split()[4:7]]
     assert all(0 < error < 1e-5 for error in errors)
     assert "lanewise: at most " in done.stdout
+
+
+def test_accuracy_of_distances(tmp_path):
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "accuracy.png"
+    arguments = ["distance", "--peers", "scipy", "--only", "1e+06", "--plot", picture]
+    done = run(*arguments, cwd=tmp_path, script="accuracy.py")
+    assert done.returncode == 0, done.stderr
+    for part in done.stdout.split("\n\n")[:2]:
+        header, row = part.splitlines()
+        assert header.split()[:5] == ["from", "the", "origin", "lanewise", "scipy"]
+        offset, *errors = map(float, row.split())
+        assert offset == 1e6
+        assert errors[0] < 1e-6
+        assert errors[1] < 1e-14
+    assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
 def test_picture_has_every_column_under_measured_roofs(tmp_path):

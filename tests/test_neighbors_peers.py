@@ -59,6 +59,20 @@ def test_agrees_with_scikit_learn(rng, metric):
     np.testing.assert_allclose(distances, distance, rtol=1e-11)
 
 
+@pytest.mark.parametrize("metric", ["euclidean", "manhattan", "chebyshev", "cosine"])
+def test_radius_agrees_with_scikit_learn(rng, metric):
+    neighbors = pytest.importorskip("sklearn.neighbors")
+    x, y = rng.normal(size=(70, 4)), rng.normal(size=(500, 4))
+    for radius in (0.01, 0.7, 2.5):
+        model = neighbors.NearestNeighbors(radius=radius, metric=metric, algorithm="brute").fit(y)
+        expect = model.radius_neighbors_graph(x, mode="distance")
+        expect.sort_indices()
+        indptr, indices, distances = lw.radius_neighbors(x, y, radius, metric)
+        np.testing.assert_array_equal(indptr, expect.indptr)
+        np.testing.assert_array_equal(indices, expect.indices)
+        np.testing.assert_allclose(distances, expect.data, rtol=1e-11, atol=1e-14)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("metric", ["euclidean", "manhattan", "chebyshev"])
 @pytest.mark.parametrize("d", [2, 40])

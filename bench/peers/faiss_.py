@@ -6,7 +6,7 @@ import os
 
 import faiss
 import numpy as np
-from cases import Case, Data, found_distances
+from cases import Case, Data, found_distances, inside
 
 from . import Prepared
 
@@ -43,6 +43,8 @@ def root(squares: np.ndarray) -> np.ndarray:
 
 
 def neighbors(case: Case, data: Data, variant: str) -> Prepared:
+    if case.what == "radius":
+        return within(case, data)
     x, y, k = data["x"], data["y"], case.options.get("k", 1)
     metric = {"euclidean": faiss.METRIC_L2, **METRICS}[case.options["metric"]]
 
@@ -56,6 +58,17 @@ def neighbors(case: Case, data: Data, variant: str) -> Prepared:
         return found_distances(case, data, None if case.what == "argmin" else distances, found[1])
 
     return search, result
+
+
+def within(case: Case, data: Data) -> Prepared:
+    x, y = data["x"], data["y"]
+
+    def search() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        index = faiss.IndexFlat(y.shape[1], METRICS[case.options["metric"]])
+        index.add(y)
+        return index.range_search(x, case.options["radius"])
+
+    return search, lambda found: inside(case, found[1], np.diff(found[0].astype(np.int64)))
 
 
 def version() -> str:

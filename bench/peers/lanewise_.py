@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import lanewise as lw
 import numpy as np
-from cases import Case, Data, found_distances
+from cases import Case, Data, found_distances, inside
 
 from . import Prepared
 
@@ -93,6 +93,9 @@ def neighbors(case: Case, data: Data, variant: str) -> Prepared:
     if case.what == "argmin":
         argmin = functools.partial(lw.pairwise_argmin, x, y, **options)
         return argmin, lambda indices: found_distances(case, data, None, indices)
+    if case.what == "radius":
+        radius = functools.partial(lw.radius_neighbors, x, y, **options)
+        return radius, lambda found: inside(case, found[2], np.diff(found[0]))
     search = functools.partial(lw.nearest_neighbors, x, y, **options)
     return search, lambda found: found_distances(case, data, *found)
 

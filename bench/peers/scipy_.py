@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 import scipy
-from cases import Case, Data, found_distances, pair
+from cases import Case, Data, found_distances, inside, pair
 from scipy import ndimage, special
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist, pdist, squareform
@@ -90,7 +90,7 @@ MOST_COORDINATES = 8  # beyond, a tree asks for all distances and more
 def neighbors(case: Case, data: Data, variant: str) -> Prepared | None:
     x, y, metric = data["x"], data["y"], case.options["metric"]
     if variant == "tree":
-        if x.shape[1] > MOST_COORDINATES or case.what == "argmin":
+        if x.shape[1] > MOST_COORDINATES or case.what:
             return None
         k, p = case.options["k"], {"manhattan": 1, "euclidean": 2}[metric]
         threads = int(os.environ["OMP_NUM_THREADS"])
@@ -99,6 +99,8 @@ def neighbors(case: Case, data: Data, variant: str) -> Prepared | None:
             lambda found: found_distances(case, data, *found),
         )
     metric = NAMES.get(metric, metric)
+    if case.what == "radius":
+        return within(case, data, metric)
     if case.what == "argmin":
         return (
             lambda: cdist(x, y, metric).argmin(1),
@@ -112,6 +114,17 @@ def neighbors(case: Case, data: Data, variant: str) -> Prepared | None:
         return np.take_along_axis(distances, indices, 1), indices
 
     return search, lambda found: found_distances(case, data, *found)
+
+
+def within(case: Case, data: Data, metric: str) -> Prepared:
+    radius = case.options["radius"]
+
+    def search() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        distances = cdist(data["x"], data["y"], metric)
+        near = distances <= radius
+        return near.sum(1), np.nonzero(near)[1], distances[near]
+
+    return search, lambda found: inside(case, found[2], found[0])
 
 
 def version() -> str:

@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 import sklearn
-from cases import Case, Data, found_distances
+from cases import Case, Data, found_distances, inside
 from sklearn.metrics import pairwise_distances, pairwise_distances_argmin
 from sklearn.metrics.pairwise import cosine_distances, euclidean_distances, manhattan_distances
 from sklearn.neighbors import NearestNeighbors
@@ -35,6 +35,13 @@ def neighbors(case: Case, data: Data, variant: str) -> Prepared:
             lambda: pairwise_distances_argmin(x, y, metric=o["metric"]),
             lambda indices: found_distances(case, data, None, indices),
         )
+    if case.what == "radius":
+        near = NearestNeighbors(radius=o["radius"], metric=o["metric"], algorithm="brute")
+
+        def result(found: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+            return inside(case, np.concatenate(found[0]), np.array([len(row) for row in found[0]]))
+
+        return lambda: near.fit(y).radius_neighbors(x), result
     search = NearestNeighbors(n_neighbors=o["k"], metric=o["metric"], algorithm="brute")
     return (
         lambda: search.fit(y).kneighbors(x),

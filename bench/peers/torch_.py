@@ -94,7 +94,7 @@ def distance(case: Case, data: Data, variant: str) -> Prepared | None:
 CHUNK = 1 << 24  # distances at a time: 64 MB
 
 
-def neighbors(case: Case, data: Data, variant: str) -> Prepared:
+def neighbors(case: Case, data: Data, variant: str) -> Prepared | None:
     x, y = torch.from_numpy(data["x"]), torch.from_numpy(data["y"])
     o, compute_mode = case.options, mode(variant == "exact")
 
@@ -102,6 +102,8 @@ def neighbors(case: Case, data: Data, variant: str) -> Prepared:
         for part in x.split(max(1, CHUNK // len(y))):
             yield torch.cdist(part, y, P[o["metric"]], compute_mode=compute_mode)
 
+    if case.what == "radius":
+        return None
     if case.what == "argmin":
         return (
             lambda: torch.cat([part.argmin(1) for part in distances()]),
