@@ -108,6 +108,13 @@ class Finisher {
     }
   }
 
+  // A row's distance from itself, where it is defined by differences: these do not underflow.
+  bool IsZero(T total, const Row<T>& x, const Row<T>& y) const {
+    return (recipe_.finish == Finish::kSqrt || recipe_.finish == Finish::kRoot) && total == 0 &&
+           x.source.InPlace() == y.source.InPlace() && x.stride == y.stride && x.source.native() &&
+           y.source.native();
+  }
+
   // Computes again, one at a time, the results that the kernel doubts.
   template <class RowsOf>
   void Redo(const DistanceTotals<T>& tile, T* out, int64_t out_stride, const RowsOf& rows) const {
@@ -115,7 +122,8 @@ class Finisher {
       for (int64_t j = 0; j < static_cast<int64_t>(tile.n); ++j) {
         if (IsTrusted(tile, i, j)) continue;
         const auto [x, y] = rows(i, j);
-        out[i * out_stride + j] = ExactDistance(recipe_, x, y, d_);
+        out[i * out_stride + j] =
+            IsZero(tile.totals[i * nr_ + j], x, y) ? T(0) : ExactDistance(recipe_, x, y, d_);
       }
     }
   }

@@ -18,58 +18,116 @@ namespace {
 
 constexpr const char* kOp = "pairwise_distances";
 
+// One matrix of results.
+template <class T>
+struct Out {
+  const Results<T>& results;
+  int64_t offset, row_stride, column_stride;
+  bool stream;  // past the caches, where whole lines are written
+
+  int64_t OffsetOf(int64_t row, int64_t column) const {
+    return offset + row * row_stride + column * column_stride;
+  }
+  // Null unless neighbours of a row are results of type T side by side.
+  T* InPlace(int64_t row, int64_t column) const {
+    return column_stride == 1 ? results.InPlace(OffsetOf(row, column)) : nullptr;
+  }
+  bool Streams(const T* to) const { return stream && reinterpret_cast<uintptr_t>(to) % 64 == 0; }
+};
+
 // The work of one task, in one thread's scratch: tiles of distances, each stored once finished.
 template <class T>
 class Task {
  public:
   Task(const DistanceKernels<T>& kernels, const Recipe& recipe, const Plan& plan,
-       const typename Tiles<T>::Operands& operands, const Results<T>& results, int64_t out,
-       int64_t out_row_stride, int64_t out_column_stride, bool stream, Scratch scratch)
+       const typename Tiles<T>::Operands& operands, const Out<T>& out, Scratch scratch)
       : kernels_(kernels),
+        plan_(plan),
         nr_(plan.nr),
         tiles_(kernels, recipe, plan, operands, scratch),
-        finished_(scratch.Take<T>(plan.mr * plan.nr)),
-        results_(results),
-        out_(out),
-        out_row_stride_(out_row_stride),
-        out_column_stride_(out_column_stride),
-        stream_(stream) {}
+        finished_(scratch.Take<T>(FinishedRows(plan) * plan.nr)),
+        mirror_(plan.mirrored ? scratch.Take<T>(plan.nr * plan.nr) : nullptr),
+        out_(out) {}
 
   static size_t ScratchBytes(const Recipe& recipe, const Plan& plan) {
-    return Tiles<T>::ScratchBytes(recipe, plan) + Scratch::Bytes<T>(plan.mr * plan.nr);
+    return Tiles<T>::ScratchBytes(recipe, plan) + Scratch::Bytes<T>(FinishedRows(plan) * plan.nr) +
+           (plan.mirrored ? Scratch::Bytes<T>(plan.nr * plan.nr) : 0);
   }
 
-  void Run(int64_t row_begin, int64_t row_end, int64_t column_begin, int64_t column_end) {
-    tiles_.ForEach(row_begin, row_end, column_begin, column_end,
-                   [&](const Tile& tile) { Store(tile); });
-    if (stream_) kernels_.flush();
+  void Run(const Plan::Block& block) {
+    const int64_t row_begin = plan_.rows.begin(block.row), row_end = plan_.rows.end(block.row);
+    const bool diagonal = plan_.mirrored && block.row == block.column;
+    tiles_.ForEach(
+        row_begin, row_end, plan_.columns.begin(block.column), plan_.columns.end(block.column),
+        [&](const Tile& tile) {
+          if (!plan_.mirrored) return Store(tile);
+          tiles_.Finish(tile, finished_ + tile.block_row * nr_, nr_, false);
+          const int64_t first = tile.row - tile.block_row;
+          const int64_t used = diagonal ? tile.column - first + nr_ : plan_.block;
+          const int64_t rows = std::min({plan_.block, row_end - first, used});
+          if (tile.block_row + tile.rows == rows) StoreMirrored(tile, first, rows);
+        },
+        diagonal);
+    if (out_.stream) kernels_.flush();
   }
 
  private:
   using Tile = typename Tiles<T>::Tile;
 
+  // Tiles that are mirrored are so a block of rows at a time, whose mirror image has whole lines.
+  static int64_t FinishedRows(const Plan& plan) { return plan.mirrored ? plan.block : plan.mr; }
+
   // Totals to results, tile by tile: the roots then overlap the sums of the next tile.
   void Store(const Tile& tile) {
-    const int64_t offset = out_ + tile.row * out_row_stride_ + tile.column * out_column_stride_;
-    if (T* out = results_.InPlace(offset); out != nullptr && out_column_stride_ == 1) {
-      const bool stream = stream_ && reinterpret_cast<uintptr_t>(out) % 64 == 0;
-      return tiles_.Finish(tile, out, out_row_stride_, stream);
+    if (T* to = out_.InPlace(tile.row, tile.column); to != nullptr) {
+      return tiles_.Finish(tile, to, out_.row_stride, out_.Streams(to));
     }
     tiles_.Finish(tile, finished_, nr_, false);
-    for (int64_t row = 0; row < tile.rows; ++row) {
-      results_.Write(finished_ + row * nr_, tile.columns, offset + row * out_row_stride_,
-                     out_column_stride_);
+    StoreFinished(finished_, tile.row, tile.rows, tile.column, tile.columns);
+  }
+
+  // Rows [first, first + rows) of a panel, all finished, and their mirror image.
+  void StoreMirrored(const Tile& tile, int64_t first, int64_t rows) {
+    StoreFinished(finished_, first, rows, tile.column, tile.columns);
+    for (int64_t row = 0; row < rows; row += nr_) {
+      const int64_t count = std::min(nr_, rows - row);
+      kernels_.transpose(finished_ + row * nr_, nr_, count, tile.columns, mirror_, nr_);
+      StoreFinished(mirror_, tile.column, tile.columns, first + row, count);
+    }
+  }
+
+  // Results [rows][nr].
+  void StoreFinished(const T* from, int64_t row, int64_t rows, int64_t column, int64_t columns) {
+    if (T* to = out_.InPlace(row, column); to != nullptr) {
+      DistanceTotals<T> copied{};
+      copied.rows = rows;
+      copied.n = columns;
+      copied.totals = from;
+      copied.stream = out_.Streams(to);
+      kernels_.finish[static_cast<int>(Finish::kCopy)](copied, to, out_.row_stride);
+      return;
+    }
+    for (int64_t i = 0; i < rows; ++i) {
+      out_.results.Write(from + i * nr_, columns, out_.OffsetOf(row + i, column),
+                         out_.column_stride);
     }
   }
 
   const DistanceKernels<T>& kernels_;
+  const Plan& plan_;
   const int64_t nr_;
   Tiles<T> tiles_;
-  T* const finished_;  // for results that are not stored as they are
-  const Results<T>& results_;
-  const int64_t out_, out_row_stride_, out_column_stride_;
-  const bool stream_;
+  T* const finished_;  // results [row][nr] that are not stored at once
+  T* const mirror_;    // [nr][nr]
+  const Out<T>& out_;
 };
+
+// Whether two views are of the same elements in the same order.
+bool IsSame(const TensorView& x, const TensorView& y) {
+  return x.data == y.data && x.dtype == y.dtype && x.rank == y.rank &&
+         std::equal(x.shape, x.shape + x.rank, y.shape) &&
+         std::equal(x.strides, x.strides + x.rank, y.strides);
+}
 
 template <class T>
 void Run(const TensorView& x, const TensorView& y, const Recipe& recipe, const TensorView& out) {
@@ -79,8 +137,8 @@ void Run(const TensorView& x, const TensorView& y, const Recipe& recipe, const T
   if (batch.count() == 0 || m == 0 || n == 0) return;
 
   const Results<T> results(out);
-  const Plan plan = Plan::For<T>(batch.count(), m, n, d, recipe, kernels);
-  const int64_t per_matrix = plan.columns.count * plan.rows.count;
+  const Plan plan = Plan::For<T>(batch.count(), m, n, d, recipe, kernels, IsSame(x, y));
+  const int64_t per_matrix = plan.TaskCount();
   const int64_t line = 64 / int64_t{sizeof(T)}, row_stride = out.strides[out.rank - 2];
   const bool whole_lines = plan.nr % line == 0 && row_stride % line == 0;
   const bool stream = whole_lines && results.InPlace(0) != nullptr &&
@@ -88,12 +146,9 @@ void Run(const TensorView& x, const TensorView& y, const Recipe& recipe, const T
   const Work work{batch.count() * per_matrix, plan.total_ns, Task<T>::ScratchBytes(recipe, plan)};
   ParallelFor(work, [&](int64_t index, Scratch scratch) {
     const auto [x_at, y_at, out_at] = batch.OffsetsOf(index / per_matrix);
-    const int64_t rows = index % per_matrix / plan.columns.count;
-    const int64_t columns = index % plan.columns.count;
-    Task<T> task(kernels, recipe, plan, {{x, x_at}, {y, y_at}}, results, out_at, row_stride,
-                 out.strides[out.rank - 1], stream, scratch);
-    task.Run(plan.rows.begin(rows), plan.rows.end(rows), plan.columns.begin(columns),
-             plan.columns.end(columns));
+    const Out<T> to{results, out_at, row_stride, out.strides[out.rank - 1], stream};
+    Task<T> task(kernels, recipe, plan, {{x, x_at}, {y, y_at}}, to, scratch);
+    task.Run(plan.BlockOf(index % per_matrix));
   });
 }
 

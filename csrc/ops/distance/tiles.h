@@ -55,9 +55,10 @@ class Tiles {
 
   // f(tile) for each tile of rows [row_begin, row_end) of x against rows [column_begin, column_end)
   // of y, as soon as its totals are there; the columns of a block of rows come in ascending order.
+  // With `upper` rows end at the last column of a panel: all (i, j) with i <= j are there.
   template <class F>
   void ForEach(int64_t row_begin, int64_t row_end, int64_t column_begin, int64_t column_end,
-               const F& f) {
+               const F& f, bool upper = false) {
     column_begin_ = column_begin;
     column_end_ = column_end;
     bool packed = false;
@@ -69,7 +70,11 @@ class Tiles {
         if (!packed) PackColumns(first, terms);
         packed = plan_.packed_once;
         PackRows(i, rows, first, terms);
-        for (int64_t p = 0; p < PanelCount(); ++p) RunPanel(p, i, rows, first, terms, f);
+        for (int64_t p = 0; p < PanelCount(); ++p) {
+          const int64_t panel_end = column_begin + (p + 1) * plan_.nr;
+          const int64_t used = upper ? std::min(rows, panel_end - i) : rows;
+          if (used > 0) RunPanel(p, i, used, first, terms, f);
+        }
         first += terms;
       } while (first < plan_.d);
     }
