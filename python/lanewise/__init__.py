@@ -14,6 +14,11 @@ from ._runtime import (
 from .conv import conv1d, conv2d, conv2d_algorithm, conv_transpose2d, set_conv_algorithm
 from .cross_entropy import cross_entropy
 from .distance import paired_distances, pairwise_distances
+from .distance_backward import (
+    DistanceGrads,
+    paired_distances_backward,
+    pairwise_distances_backward,
+)
 from .packed_filter import PackedFilter, pack_filter
 from .pool import (
     avg_pool1d,
@@ -36,6 +41,7 @@ from .softmax import (
 )
 
 __all__ = [
+    "DistanceGrads",
     "PackedFilter",
     "__version__",
     "avg_pool1d",
@@ -60,7 +66,9 @@ __all__ = [
     "min_pool2d",
     "pack_filter",
     "paired_distances",
+    "paired_distances_backward",
     "pairwise_distances",
+    "pairwise_distances_backward",
     "release_pool",
     "set_conv_algorithm",
     "set_num_threads",

@@ -244,3 +244,9 @@ def pairwise_distances(
 def paired_distances(
     x: ArrayLike, y: ArrayLike | None, metric: str, p: float, out: _Out
 ) -> _Array: ...
+def pairwise_distances_backward(
+    grad: ArrayLike, x: ArrayLike, y: ArrayLike, d: ArrayLike, metric: str, p: float
+) -> tuple[_Array, _Array]: ...
+def paired_distances_backward(
+    grad: ArrayLike, x: ArrayLike, y: ArrayLike, d: ArrayLike, metric: str, p: float
+) -> tuple[_Array, _Array]: ...

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 NAMES = frozenset(
     """
     conv1d_backward conv2d_backward conv_transpose2d_backward
-    nearest_neighbors pairwise_argmin pairwise_distances_backward radius_neighbors
+    nearest_neighbors pairwise_argmin radius_neighbors
     """.split()  # noqa: SIM905
 )
 
