@@ -9,6 +9,7 @@
 #endif
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "hwy/highway.h"
@@ -125,7 +126,7 @@ struct HalvesPowerSlope : SlopeOf {
 
 // Negative powers are 1 by the positive one; a share of 0, which has none, counts as no difference.
 struct PowerSlope : SlopeOf {
-  static constexpr size_t kRows = 2;
+  static constexpr size_t kRows = 1;
   static constexpr bool kSecond = true;
   const double p;
   explicit PowerSlope(double p_) : SlopeOf(p_), p(p_) {}
@@ -177,7 +178,7 @@ void AccumulateSlopes(const SlopeTile<T>& tile, double p, T* totals, bool first)
     const T* rows = tile.rows + v * kSlopeMR * lanes;
     const T* panel = tile.panel + v * kSumBlock * lanes;
     T* to = totals + v * kSlopeMR * lanes;
-    if (tile.count == 1) {
+    if (SlopeT::kRows > 1 && tile.count == 1) {
       AccumulateRows<T, SlopeT, 1>(slope, rows, panel, tile.terms, tile.c, tile.s, to, first);
       continue;
     }
@@ -231,29 +232,37 @@ void LargestDifferences(const SlopeTile<T>& tile, T* sums, bool first) {
 // c[j], and s[j] unless that is null, from f(g[j], d[j], sums[j], c, s), which returns a mask of
 // those that it doubts: these become 0. False if there are any. What is not there is read as a 1.
 template <class T, class F>
-HWY_INLINE bool MapCoefficients(const PairsOfRows<T>& pairs, size_t n, T* to_c, T* to_s,
-                                const F& f) {
-  const hn::ScalableTag<T> d;
-  const size_t lanes = hn::Lanes(d);
-  auto any = hn::FirstN(d, 0);
-  for (size_t j = 0; j < n; j += lanes) {
-    const size_t count = HWY_MIN(lanes, n - j);
-    const auto load = [&](const T* from) HWY_ATTR {
-      if (from == nullptr) return hn::Set(d, T(1));
-      return count == lanes ? hn::LoadU(d, from + j) : LoadFirst(d, from + j, count, T(1));
-    };
-    const auto store = [&](auto v, T* to) HWY_ATTR {
-      if (to == nullptr) return;
-      if (count == lanes) return hn::StoreU(v, d, to + j);
-      StoreFirst(v, d, to + j, count);
-    };
-    auto c = hn::Zero(d), s = hn::Zero(d);
-    const auto doubted = f(load(pairs.g), load(pairs.d), load(pairs.sums), c, s);
+HWY_NOINLINE bool MapCoefficients(const PairsOfRows<T>& pairs, size_t n, T* to_c, T* to_s,
+                                  const F& f) {
+  const hn::ScalableTag<T> tag;
+  const size_t lanes = hn::Lanes(tag);
+  const auto one = hn::Set(tag, T(1));
+  auto any = hn::FirstN(tag, 0);
+  size_t j = 0;
+  for (; j + lanes <= n; j += lanes) {
+    const auto g = hn::LoadU(tag, pairs.g + j);
+    const auto d = pairs.d == nullptr ? one : hn::LoadU(tag, pairs.d + j);
+    const auto sum = pairs.sums == nullptr ? one : hn::LoadU(tag, pairs.sums + j);
+    auto c = g, s = g;
+    const auto doubted = f(g, d, sum, c, s);
     any = hn::Or(any, doubted);
-    store(hn::IfThenZeroElse(doubted, c), to_c);
-    store(hn::IfThenZeroElse(doubted, s), to_s);
+    hn::StoreU(hn::IfThenZeroElse(doubted, c), tag, to_c + j);
+    if (to_s != nullptr) hn::StoreU(hn::IfThenZeroElse(doubted, s), tag, to_s + j);
   }
-  return hn::AllFalse(d, any);
+  bool trusted = hn::AllFalse(tag, any);
+  if (j < n) {  // the rest, as a vector filled with 1
+    HWY_ALIGN T in[3][hn::MaxLanes(tag)], out[2][hn::MaxLanes(tag)];
+    const T* from[3] = {pairs.g, pairs.d, pairs.sums};
+    for (size_t k = 0; k < 3; ++k) {
+      hn::Store(one, tag, in[k]);
+      if (from[k] != nullptr) std::memcpy(in[k], from[k] + j, (n - j) * sizeof(T));
+    }
+    const PairsOfRows<T> rest{in[0], in[1], pairs.sums == nullptr ? nullptr : in[2]};
+    trusted &= MapCoefficients(rest, lanes, out[0], out[1], f);
+    std::memcpy(to_c + j, out[0], (n - j) * sizeof(T));
+    if (to_s != nullptr) std::memcpy(to_s + j, out[1], (n - j) * sizeof(T));
+  }
+  return trusted;
 }
 
 // Whether a factor has lost digits to underflow, or overflowed, or is NaN.
