@@ -250,6 +250,79 @@ def pairwise_distances(x, y, metric, p=2, wide=np.float64):
     return paired_distances(np.asarray(x)[:, None, :], np.asarray(y)[None, :, :], metric, p, wide)
 
 
+NARROW = "float16", "bfloat16", "float32"
+
+
+def _unit(x, metric):
+    """x / |x| and 1 / |x|, less the mean where correlation is asked for."""
+    if metric == "correlation":
+        x = x - x.mean(-1, keepdims=True)
+    inverse = 1 / np.sqrt((x * x).sum(-1, keepdims=True))
+    return x * inverse, inverse
+
+
+def distance_slopes(x, y, d, metric, p=2):
+    """∂d/∂x of d = paired_distances(x, y, metric, p), and a bound of the parts it is made of."""
+    computed = np.float32 if np.result_type(x, y).name in NARROW else np.float64
+    difference = abs(x.astype(computed) - y.astype(computed))  # as the largest is looked for
+    x, y, d = (np.asarray(a, np.float64) for a in (x, y, d[..., None]))
+    t = x - y
+    if metric == "minkowski" and p in (1, 2, np.inf):
+        metric = {1: "manhattan", 2: "euclidean"}.get(p, "chebyshev")
+    with np.errstate(all="ignore"):
+        if metric in ("cosine", "correlation"):
+            (x, inverse), (y, _) = _unit(x, metric), _unit(y, metric)
+            return (x - y - d * x) * inverse, (abs(x) + abs(y) + d * abs(x)) * inverse
+        if metric == "dot":
+            slope = y + 0 * x
+        elif metric == "sqeuclidean":
+            slope = 2 * t
+        elif metric == "euclidean":
+            slope = np.where(d == 0, 0, t / d)
+        elif metric == "manhattan":
+            slope = np.sign(t)
+        elif metric == "chebyshev":
+            largest = difference.max(-1, keepdims=True, initial=0)
+            slope = np.where((difference == largest) | np.isnan(t), np.sign(t), 0)
+        elif metric == "minkowski":
+            power = np.sign(t) * (abs(t) / d) ** (p - 1)
+            slope = np.where((d == 0) | ((t == 0) & ~np.isnan(d)), 0, power)
+        elif metric == "canberra":
+            size = abs(x) + abs(y)
+            slope = np.sign(t) * (1 + np.sign(x) * np.sign(y)) * (abs(y) / size) / size
+            slope = np.where(t == 0, 0, slope)
+        elif metric == "braycurtis":
+            size = abs(x + y).sum(-1, keepdims=True)
+            slope = np.where(d == 0, 0, (np.sign(t) - d * np.sign(x + y)) / size)
+            return slope, np.where(d == 0, 0, (1 + d) / size) + 0 * slope
+    return slope, abs(slope)
+
+
+def distances_backward(grad, x, y, d, metric, p=2, pairwise=True):
+    """For x and for y: the gradient, and the sum of the sizes of its parts."""
+    grad, d = np.asarray(grad, np.float64), np.asarray(d, np.float64)
+
+    def gradient(x, y):
+        slope, size = distance_slopes(x, y, d, metric, p)
+        with np.errstate(invalid="ignore"):
+            both = grad[..., None] * slope, abs(grad[..., None]) * size
+            return [_sum_to(a, x.shape) for a in both]
+
+    x, y = np.asarray(x), np.asarray(y)
+    if not pairwise:
+        return gradient(x, y), gradient(y, x)
+    wide_x, wide_y = x[..., :, None, :], y[..., None, :, :]
+    dx, dy = gradient(wide_x, wide_y), gradient(wide_y, wide_x)
+    return [a.reshape(x.shape) for a in dx], [a.reshape(y.shape) for a in dy]
+
+
+def _sum_to(a, shape):
+    """a summed over the axes along which `shape` broadcasts to a's."""
+    a = a.sum(tuple(range(a.ndim - len(shape))))
+    axes = tuple(i for i, n in enumerate(shape) if n == 1 and a.shape[i] != 1)
+    return a.sum(axes, keepdims=True)
+
+
 # ------------------------------------------------------------------------------------------ softmax
 
 

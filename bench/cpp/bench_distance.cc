@@ -39,6 +39,25 @@ void PairedDistances(benchmark::State& state, const DistanceOptions& options) {
   ReportBytes(state, watch, static_cast<double>(m * (2 * d + 1)) * sizeof(float));
 }
 
+// The gradients of m × m distances by both operands; 3 flops for each coordinate, a difference and
+// a multiply-add.
+void Gradients(benchmark::State& state, const DistanceOptions& options) {
+  const int64_t m = state.range(0), d = state.range(1);
+  const std::vector<float> x = Uniform<float>(m * d), y = Uniform<float>(m * d, 1);
+  const std::vector<float> grad = Uniform<float>(m * m, 2);
+  std::vector<float> distances(m * m), dx(m * d), dy(m * d);
+  lanewise::PairwiseDistances({x.data(), {m, d}}, {y.data(), {m, d}}, options,
+                              {distances.data(), {m, m}});
+  const Stopwatch watch;
+  for (auto _ : state) {
+    lanewise::PairwiseDistancesBackward({grad.data(), {m, m}}, {x.data(), {m, d}},
+                                        {y.data(), {m, d}}, {distances.data(), {m, m}}, options,
+                                        {dx.data(), {m, d}}, {dy.data(), {m, d}});
+    benchmark::ClobberMemory();
+  }
+  ReportFlops(state, watch, DType::kFloat32, 2 * 3.0 * static_cast<double>(m * m * d));
+}
+
 // From a store with little arithmetic (d = 2) to pure arithmetic (d = 784).
 void Sizes(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgNames({"m", "d"})->UseRealTime()->Unit(benchmark::kMicrosecond);
@@ -65,6 +84,11 @@ BENCHMARK_CAPTURE(PairwiseDistances, minkowski_3, DistanceOptions(Metric::kMinko
     ->Apply(OneSize);
 BENCHMARK_CAPTURE(PairwiseDistances, minkowski_1_7, DistanceOptions(Metric::kMinkowski, 1.7))
     ->Apply(OneSize);
+
+BENCHMARK_CAPTURE(Gradients, euclidean, Metric::kEuclidean)->Apply(Sizes);
+BENCHMARK_CAPTURE(Gradients, manhattan, Metric::kManhattan)->Apply(OneSize);
+BENCHMARK_CAPTURE(Gradients, chebyshev, Metric::kChebyshev)->Apply(OneSize);
+BENCHMARK_CAPTURE(Gradients, cosine, Metric::kCosine)->Apply(OneSize);
 
 BENCHMARK_CAPTURE(PairedDistances, euclidean, Metric::kEuclidean)
     ->ArgNames({"m", "d"})

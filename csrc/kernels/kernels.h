@@ -187,6 +187,67 @@ struct NeighborKernels {
 template <class T>
 const NeighborKernels<T>& NeighborKernelsFor(SimdTarget target);
 
+// ------------------------------------------------------------------------ gradients of distances
+
+// What coordinates x and y add to the gradient by x, with c and s their rows' coefficients.
+enum class Slope : uint8_t {
+  kDifference,   // c·(x - y)
+  kProduct,      // c·y
+  kSign,         // c·sign(x - y), no NaN
+  kLargest,      // c·sign(x - y) where |x - y| = s, no NaN
+  kTwoSigns,     // c·sign(x - y) - s·sign(x + y), no NaN
+  kShare,        // c·sign(x - y)·(1 + sign(x)·sign(y))·|y| / (|x| + |y|)², 0 for x = y
+  kHalvesPower,  // c·sign(x - y)·(|x - y|·s)^p, p > 0 a multiple of 1/2
+  kPower,        // the same for any p; 0 where |x - y|·s is 0
+};
+constexpr int kSlopes = 8;
+
+// c and s of two rows, out of g, which is the gradient by their distance d. What is not trusted,
+// as it left the exponent range or is NaN, becomes 0.
+enum class Coefficient : uint8_t {
+  kGiven,     // g, and g·d: always trusted
+  kLargest,   // g, or 0 for d = 0, and the sum, or d without sums: trusted unless d is NaN
+  kQuotient,  // g / d, or 0 for d = 0
+  kInverse,   // g and 1 / d, or 0 for d = 0
+  kShares,    // g / sum, and d·g / sum
+};
+constexpr int kCoefficients = 5;
+
+// Up to MR rows, and a block of terms.
+template <class T>
+struct SlopeTile {
+  size_t count, terms, vectors;  // count <= mr, terms <= kSumBlock
+  const T* rows;                 // [vector][mr][lanes]
+  const T* panel;                // [vector][kSumBlock][lanes]
+  const T *c, *s;                // [mr][kSumBlock]; s may be null where a slope has none
+};
+
+template <class T>
+struct PairsOfRows {
+  const T *g, *d, *sums;  // d may be null for kGiven without s, and sums for all but kShares
+};
+
+template <class T>
+struct DistanceBackwardKernels {
+  size_t mr, lanes;
+  // totals[v][i] (mr vectors for each v) = or, unless `first`, += the sum of a slope over the
+  // tile's terms, for i < count; others may be written as well. All but c and s is 64-byte aligned.
+  // `p` is the exponent of a power.
+  void (*accumulate[kSlopes])(const SlopeTile<T>& tile, double p, T* totals, bool first);
+  // c[j] and, unless s is null, s[j] for j < n. False if some are not trusted.
+  bool (*coefficients[kCoefficients])(const PairsOfRows<T>& pairs, size_t n, T* c, T* s);
+  // sums[i][j] (row length kSumBlock) = or, unless `first`, joined with Σ |x + y| or max |x - y|
+  // over the lanes of row i and term j. A maximum does not keep a NaN.
+  void (*sums_of_sizes)(const SlopeTile<T>& tile, T* sums, bool first);
+  void (*largest_differences)(const SlopeTile<T>& tile, T* sums, bool first);
+  // to[c][r] = from[r][c].
+  void (*transpose)(const T* from, size_t from_stride, size_t rows, size_t columns, T* to,
+                    size_t to_stride);
+};
+
+template <class T>
+const DistanceBackwardKernels<T>& DistanceBackwardKernelsFor(SimdTarget target);
+
 // ----------------------------------------------------------------------------------------- conv2d
 
 // Where a finished tile goes: out[i·stride + j] = sums[i][j] + its bias, relu of it where that is

@@ -14,6 +14,11 @@ from ._runtime import (
 from .conv import conv1d, conv2d, conv2d_algorithm, conv_transpose2d, set_conv_algorithm
 from .cross_entropy import cross_entropy
 from .distance import paired_distances, pairwise_distances
+from .distance_backward import (
+    DistanceGrads,
+    paired_distances_backward,
+    pairwise_distances_backward,
+)
 from .neighbors import nearest_neighbors, pairwise_argmin, radius_neighbors
 from .packed_filter import PackedFilter, pack_filter
 from .pool import (
@@ -37,6 +42,7 @@ from .softmax import (
 )
 
 __all__ = [
+    "DistanceGrads",
     "PackedFilter",
     "__version__",
     "avg_pool1d",
@@ -62,8 +68,10 @@ __all__ = [
     "nearest_neighbors",
     "pack_filter",
     "paired_distances",
+    "paired_distances_backward",
     "pairwise_argmin",
     "pairwise_distances",
+    "pairwise_distances_backward",
     "radius_neighbors",
     "release_pool",
     "set_conv_algorithm",

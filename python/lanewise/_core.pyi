@@ -271,3 +271,9 @@ def radius_neighbors(
     p: float,
     progress: Callable[[float], Any] | None,
 ) -> tuple[_Array, _Array, _Array]: ...
+def pairwise_distances_backward(
+    grad: ArrayLike, x: ArrayLike, y: ArrayLike, d: ArrayLike, metric: str, p: float
+) -> tuple[_Array, _Array]: ...
+def paired_distances_backward(
+    grad: ArrayLike, x: ArrayLike, y: ArrayLike, d: ArrayLike, metric: str, p: float
+) -> tuple[_Array, _Array]: ...

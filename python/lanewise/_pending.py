@@ -8,7 +8,6 @@ from typing import Any, NoReturn
 NAMES = frozenset(
     """
     conv1d_backward conv2d_backward conv_transpose2d_backward
-    pairwise_distances_backward
     """.split()  # noqa: SIM905
 )
 

@@ -83,6 +83,54 @@ Shape PairedDistancesShape(const Shape& x, const Shape& y);
 void PairedDistances(const TensorView& x, const TensorView& y, const DistanceOptions& options,
                      const TensorView& out);
 
+/// dx = Σ_j grad[…, i, j]·∂d(x[…, i, :], y[…, j, :])/∂x, and dy likewise, for d = the distances
+/// that PairwiseDistances gave for x, y and options. The gradient of an operand that was broadcast
+/// is summed over the axes along which it was.
+///
+/// With t = x-y and g = grad, the terms of dx are (dy's are those with x and y exchanged):
+///
+///   - kEuclidean g·t/d, kSqEuclidean 2·g·t, kManhattan g·sign(t), kDot g·y
+///   - kChebyshev g·sign(t) where |t| = d, for each coordinate that has it
+///   - kMinkowski g·sign(t)·(|t|/d)^(p-1), 0 where t = 0
+///   - kCosine g·(t' - d·x')/|x| of x' = x/|x|, t' = x/|x| - y/|y|; kCorrelation the same of
+///   centred
+///     rows
+///   - kCanberra g·sign(t)·(1 + sign(x)·sign(y))·|y|/(|x|+|y|)²
+///   - kBrayCurtis g·(sign(t) - d·sign(x+y))/Σ|x+y|
+///
+/// sign(0) is 0, and so is every term of rows with d = 0 of which kEuclidean, kChebyshev or
+/// kMinkowski has no gradient. NaN and infinity are what these formulas make of them.
+///
+/// Element types: dx and dy are of one floating-point type, to which x, y, grad and d convert
+/// exactly; the first three types are computed in float32 (kMinkowski of p < 1 in float64) and
+/// rounded once.
+///
+/// Preconditions: grad and d have PairwiseDistancesShape, dx and dy the shapes of x and y; elements
+/// of dx do not overlap, nor those of dy.
+///
+/// Aliasing: dx and dy overlap neither each other nor another argument.
+///
+/// Accuracy: differences are formed first, and sums run in blocks of 64 terms in the order of the
+/// axes: a euclidean gradient is off by (64 + terms/64 + 3)·eps/2 of Σ|g||t|/d at most, as far as d
+/// is exact. Coefficients that leave the exponent range are computed in float64, one by one.
+///
+/// The result does not depend on the strides, the number of threads, or the other rows.
+///
+/// Allocation: scratch of about 1 MB per thread (4 MB for kBrayCurtis and kChebyshev), kept for the
+/// calling thread's next call. Thread-safe.
+///
+/// @throws std::invalid_argument for shapes or a p that it cannot take, and for kHamming, kJaccard
+///     and a p of 0, which are constant but for steps, before anything is written
+/// @throws DTypeError for element types that do not go together, likewise
+void PairwiseDistancesBackward(const TensorView& grad, const TensorView& x, const TensorView& y,
+                               const TensorView& d, const DistanceOptions& options,
+                               const TensorView& dx, const TensorView& dy);
+
+/// The same for PairedDistances, whose shape grad and d have.
+void PairedDistancesBackward(const TensorView& grad, const TensorView& x, const TensorView& y,
+                             const TensorView& d, const DistanceOptions& options,
+                             const TensorView& dx, const TensorView& dy);
+
 }  // namespace lanewise
 
 #endif  // LANEWISE_DISTANCE_H_
