@@ -38,7 +38,7 @@ void DefineBackward(py::module_& m, const char* name, BackwardOp op) {
                  double p) {
         const py::array grad = AsArray(name, "grad", grad_), x = AsArray(name, "x", x_);
         const py::array y = AsArray(name, "y", y_), d = AsArray(name, "d", d_);
-        const DistanceOptions options{ParseChoice({name}, "metric", metric, kMetrics), p};
+        const DistanceOptions options = ParseDistance({name}, metric, p);
         const py::dtype dtype = FloatResultType(name, {{"x", x}, {"y", y}});
         py::array dx = NewArray(name, ShapeOf(x), dtype), dy = NewArray(name, ShapeOf(y), dtype);
         const TensorView grad_view = View(grad), x_view = View(x), y_view = View(y);

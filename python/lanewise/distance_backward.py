@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from . import _core
 from ._array import Array
-from .distance import _exponent
+from .distance import exponent
 
 
 class DistanceGrads(NamedTuple):
@@ -101,8 +101,8 @@ def pairwise_distances_backward(
     >>> dy
     array([[0.6, 0.8]])
     """
-    exponent = _exponent("pairwise_distances_backward", metric, p)
-    return DistanceGrads(*_core.pairwise_distances_backward(grad, x, y, d, metric, exponent))
+    p = exponent("pairwise_distances_backward", metric, p)
+    return DistanceGrads(*_core.pairwise_distances_backward(grad, x, y, d, metric, p))
 
 
 def paired_distances_backward(
@@ -159,5 +159,5 @@ def paired_distances_backward(
     >>> dy
     array([ 6., 30.])
     """
-    exponent = _exponent("paired_distances_backward", metric, p)
-    return DistanceGrads(*_core.paired_distances_backward(grad, x, y, d, metric, exponent))
+    p = exponent("paired_distances_backward", metric, p)
+    return DistanceGrads(*_core.paired_distances_backward(grad, x, y, d, metric, p))
