@@ -23,7 +23,7 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 using WordTag = hn::CappedTag<uint64_t, 8>;
-constexpr size_t kBitsNR = 16;  // two lines of float64, so that tiles can be stored past the caches
+constexpr size_t kBitsNR = BitKernels::nr;
 constexpr size_t kBitsNV = kBitsNR * 8 / HWY_MIN(64, HWY_MAX_BYTES);
 constexpr size_t kBitsMR = 8 / kBitsNV;  // 8 vectors of sums
 
@@ -182,23 +182,26 @@ uint64_t PackBits(const void* memory, size_t n, uint64_t significant, uint64_t* 
 }
 
 template <class T>
-constexpr BitKernels<T> MakeBitKernels() {
-  BitKernels<T> kernels{};
+constexpr void SetFinishes(BitKernels::Finish<T> (&finish)[kBitFinishes]) {
+  finish[static_cast<int>(BitFinish::kShare)] = FinishBits<T, BitFinish::kShare>;
+  finish[static_cast<int>(BitFinish::kDiffer)] = FinishBits<T, BitFinish::kDiffer>;
+}
+
+constexpr BitKernels MakeBitKernels() {
+  BitKernels kernels{};
   kernels.mr = kBitsMR;
-  kernels.nr = kBitsNR;
   kernels.pack[0] = PackBits<uint8_t>;
   kernels.pack[1] = PackBits<uint16_t>;
   kernels.pack[2] = PackBits<uint32_t>;
   kernels.pack[3] = PackBits<uint64_t>;
   kernels.count = CountCommon;
-  kernels.finish[static_cast<int>(BitFinish::kShare)] = FinishBits<T, BitFinish::kShare>;
-  kernels.finish[static_cast<int>(BitFinish::kDiffer)] = FinishBits<T, BitFinish::kDiffer>;
+  SetFinishes<float>(kernels.finish_float);
+  SetFinishes<double>(kernels.finish_double);
   kernels.flush = [] { hwy::FlushStream(); };
   return kernels;
 }
 
-template <class T>
-constexpr BitKernels<T> kBits = MakeBitKernels<T>();
+constexpr BitKernels kBits = MakeBitKernels();
 
 }  // namespace HWY_NAMESPACE
 }  // namespace lanewise

@@ -11,17 +11,14 @@
 namespace lanewise {
 
 // AVX-512 without VPOPCNTDQ (2017 to 2019) computes with AVX2.
-template <class T>
-const BitKernels<T>& BitKernelsFor(SimdTarget target) {
+const BitKernels& BitKernelsFor(SimdTarget target) {
 #if HWY_ARCH_X86
   if (target == SimdTarget::kAvx512 && !__builtin_cpu_supports("avx512vpopcntdq")) {
     target = SimdTarget::kAvx2;
   }
 #endif
-  LANEWISE_SELECT(target, kBits<T>)
+  LANEWISE_SELECT(target, kBits)
 }
-template const BitKernels<float>& BitKernelsFor(SimdTarget);
-template const BitKernels<double>& BitKernelsFor(SimdTarget);
 
 }  // namespace lanewise
 #endif

@@ -110,9 +110,12 @@ struct BitTotals {
   bool stream;  // store past the caches: rows of `out` are on 64-byte borders
 };
 
-template <class T>
 struct BitKernels {
-  size_t mr, nr;
+  template <class T>
+  using Finish = void (*)(const BitTotals& tile, T* out, int64_t out_stride);
+
+  static constexpr size_t nr = 16;  // whole lines of results
+  size_t mr;
   // Bit i mod 64 of to[i / 64 · step] = whether from[i] has one of the bits that are significant,
   // i < n; bits past n are 0. Returns how many are set. For elements of 1, 2, 4 and 8 bytes.
   uint64_t (*pack[4])(const void* from, size_t n, uint64_t significant, uint64_t* to,
@@ -123,12 +126,12 @@ struct BitKernels {
   void (*count)(const uint64_t* rows, const uint64_t* panel, size_t words, uint64_t* totals,
                 bool first);
   // out[i][j] = the results, with out_stride elements between rows. All counts are 64-byte aligned.
-  void (*finish[kBitFinishes])(const BitTotals& tile, T* out, int64_t out_stride);
+  Finish<float> finish_float[kBitFinishes];
+  Finish<double> finish_double[kBitFinishes];
   void (*flush)();  // as in DistanceKernels
 };
 
-template <class T>
-const BitKernels<T>& BitKernelsFor(SimdTarget target);
+const BitKernels& BitKernelsFor(SimdTarget target);
 
 // -------------------------------------------------------------------------------- distance filter
 

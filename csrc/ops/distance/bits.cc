@@ -4,6 +4,7 @@
 #include "ops/distance/bits.h"
 
 #include <algorithm>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -24,10 +25,9 @@ namespace {
 constexpr int64_t kWordBits = 64;
 
 // Rows of coordinates in memory of any type.
-template <class T>
 class BitRows {
  public:
-  BitRows(const TensorView& view, const BitKernels<T>& kernels)
+  BitRows(const TensorView& view, const BitKernels& kernels)
       : data_(static_cast<const std::byte*>(view.data)),
         size_(ItemSize(view.dtype)),
         // -0.0 is as false as 0.
@@ -41,7 +41,8 @@ class BitRows {
   int64_t chunk() const { return stride_ == 1 ? std::max<int64_t>(d_, 1) : kChunkWords; }
 
   // to[w·step] = word first + w of the row at an offset, w < words; returns the bits that are set.
-  uint64_t Pack(int64_t offset, int64_t first, int64_t words, int64_t step, uint64_t* to) const {
+  [[gnu::noinline]] uint64_t Pack(int64_t offset, int64_t first, int64_t words, int64_t step,
+                                  uint64_t* to) const {
     const int64_t begin = first * kWordBits, end = std::min(d_, begin + words * kWordBits);
     const auto at = [&](int64_t k) { return data_ + (offset + k * stride_) * size_; };
     if (stride_ == 1) return pack_(at(begin), end - begin, significant_, to, step);
@@ -65,8 +66,15 @@ class BitRows {
   uint64_t (*const pack_)(const void*, size_t, uint64_t, uint64_t*, ptrdiff_t);
 };
 
-BitFinish FinishOf(const Recipe& recipe) {
-  return recipe.form == Form::kTruth ? BitFinish::kShare : BitFinish::kDiffer;
+template <class T>
+BitKernels::Finish<T> FinishOf(const BitKernels& kernels, const Recipe& recipe) {
+  const bool share = recipe.form == Form::kTruth;
+  const int finish = static_cast<int>(share ? BitFinish::kShare : BitFinish::kDiffer);
+  if constexpr (std::is_same_v<T, float>) {
+    return kernels.finish_float[finish];
+  } else {
+    return kernels.finish_double[finish];
+  }
 }
 
 // Totals with all filled in that is the same for every tile.
@@ -93,9 +101,8 @@ struct BitPlan {
   Split columns, rows;
   double total_ns;
 
-  template <class T>
-  static BitPlan For(int64_t batch, int64_t m, int64_t n, int64_t d, const BitKernels<T>& kernels) {
-    const int64_t mr = kernels.mr, nr = kernels.nr, words = CeilDiv(d, kWordBits);
+  static BitPlan For(int64_t batch, int64_t m, int64_t n, int64_t d, const BitKernels& kernels) {
+    const int64_t mr = kernels.mr, nr = BitKernels::nr, words = CeilDiv(d, kWordBits);
     // Panels may lie in a thread's share of L3, 8 MB at most.
     const int64_t l3_share = Caches().l3 / 2 / GetNumThreads();
     const int64_t l2 = Caches().l2;
@@ -132,7 +139,7 @@ template <class T>
 class BitTask {
  public:
   struct Operands {
-    BitRows<T> x, y;
+    BitRows x, y;
     int64_t x_row_stride, y_row_stride;
   };
   struct Place {
@@ -144,16 +151,16 @@ class BitTask {
     bool stream;
   };
 
-  BitTask(const BitKernels<T>& kernels, const Recipe& recipe, const BitPlan& plan,
+  BitTask(const BitKernels& kernels, const Recipe& recipe, const BitPlan& plan,
           const Operands& operands, const Place& place, const Out& out, Scratch scratch)
       : kernels_(kernels),
-        finish_(kernels.finish[static_cast<int>(FinishOf(recipe))]),
+        finish_(FinishOf<T>(kernels, recipe)),
         plan_(plan),
         operands_(operands),
         place_(place),
         out_(out),
         mr_(kernels.mr),
-        nr_(kernels.nr),
+        nr_(BitKernels::nr),
         tile_(TotalsFor(recipe, plan.d)),
         panels_(scratch.Take<uint64_t>(Columns(plan) * plan.range)),
         y_counts_(scratch.Take<uint64_t>(Columns(plan))),
@@ -213,7 +220,7 @@ class BitTask {
 
   // Rows [begin, end) as [width rows][word][width], with zeros in lanes past the end; panels are
   // `range` words long. The counts are those of all words from the first on.
-  void PackAll(const BitRows<T>& source, int64_t offset, int64_t row_stride, int64_t begin,
+  void PackAll(const BitRows& source, int64_t offset, int64_t row_stride, int64_t begin,
                int64_t end, int64_t first, int64_t words, int64_t width, uint64_t* to,
                uint64_t* counts) const {
     for (int64_t j = begin; j < end; j += width, to += width * plan_.range, counts += width) {
@@ -245,8 +252,8 @@ class BitTask {
     }
   }
 
-  const BitKernels<T>& kernels_;
-  void (*const finish_)(const BitTotals&, T*, int64_t);
+  const BitKernels& kernels_;
+  const BitKernels::Finish<T> finish_;
   const BitPlan& plan_;
   const Operands& operands_;
   const Place place_;
@@ -263,7 +270,7 @@ class BitTask {
 template <class T>
 void RunPairwise(const TensorView& x, const TensorView& y, const Recipe& recipe,
                  const TensorView& out) {
-  const auto& kernels = BitKernelsFor<T>(ActiveTarget());
+  const auto& kernels = BitKernelsFor(ActiveTarget());
   const LeadingAxes batch = LeadingAxesOf(x, y, 2, out, 2);
   const int64_t m = x.shape[x.rank - 2], n = y.shape[y.rank - 2], d = x.shape[x.rank - 1];
   if (batch.count() == 0 || m == 0 || n == 0) return;
@@ -277,7 +284,7 @@ void RunPairwise(const TensorView& x, const TensorView& y, const Recipe& recipe,
       {x, kernels}, {y, kernels}, x.strides[x.rank - 2], y.strides[y.rank - 2]};
   const int64_t per_matrix = plan.columns.count * plan.rows.count;
   const Work work{batch.count() * per_matrix, plan.total_ns,
-                  BitTask<T>::ScratchBytes(plan, kernels.mr, kernels.nr)};
+                  BitTask<T>::ScratchBytes(plan, kernels.mr, BitKernels::nr)};
   std::vector<HeldColumns> all_held(ThreadsFor(plan.total_ns));
   ParallelFor(work, [&](int64_t index, Scratch scratch) {
     const auto [x_at, y_at, out_at] = batch.OffsetsOf(index / per_matrix);
@@ -301,8 +308,7 @@ struct PairCounts {
   uint64_t x = 0, y = 0, both = 0;
 };
 
-template <class T>
-PairCounts CountPair(const BitRows<T>& x, int64_t x_at, const BitRows<T>& y, int64_t y_at,
+PairCounts CountPair(const BitRows& x, int64_t x_at, const BitRows& y, int64_t y_at,
                      int64_t words) {
   PairCounts counts;
   uint64_t a[kPairWords], b[kPairWords];
@@ -315,46 +321,70 @@ PairCounts CountPair(const BitRows<T>& x, int64_t x_at, const BitRows<T>& y, int
   return counts;
 }
 
+// Up to NR pairs at a time.
+template <class T>
+class BitPairs {
+ public:
+  BitPairs(const BitKernels& kernels, const Recipe& recipe, const TensorView& x,
+           const TensorView& y, const Results<T>& results)
+      : finish_(FinishOf<T>(kernels, recipe)),
+        totals_(TotalsFor(recipe, x.shape[x.rank - 1])),
+        words_(CeilDiv(x.shape[x.rank - 1], kWordBits)),
+        x_(x, kernels),
+        y_(y, kernels),
+        results_(results) {}
+
+  // The distances at positions [begin, begin + count).
+  void Run(const LeadingAxes& positions, int64_t begin, int64_t count) const {
+    alignas(64) uint64_t x_counts[BitKernels::nr] = {}, y_counts[BitKernels::nr] = {};
+    alignas(64) uint64_t both[BitKernels::nr] = {};
+    int64_t lane = 0;
+    positions.ForEachRun(begin, begin + count, [&](int64_t n, const auto& at) {
+      for (int64_t i = 0; i < n; ++i, ++lane) {
+        const int64_t x_at = at[0] + i * positions.inner_stride(0);
+        const int64_t y_at = at[1] + i * positions.inner_stride(1);
+        const PairCounts counts = CountPair(x_, x_at, y_, y_at, words_);
+        x_counts[lane] = counts.x;
+        y_counts[lane] = counts.y;
+        both[lane] = counts.both;
+      }
+    });
+    BitTotals totals = totals_;
+    totals.rows = 1;
+    totals.n = count;
+    totals.totals = both;
+    totals.x_counts = x_counts;
+    totals.y_counts = y_counts;
+    totals.pairs = true;
+    T distances[BitKernels::nr];
+    finish_(totals, distances, BitKernels::nr);
+    const T* from = distances;
+    positions.ForEachRun(begin, begin + count, [&](int64_t n, const auto& at) {
+      results_.Write(from, n, at[2], positions.inner_stride(2));
+      from += n;
+    });
+  }
+
+ private:
+  const BitKernels::Finish<T> finish_;
+  const BitTotals totals_;
+  const int64_t words_;
+  const BitRows x_, y_;
+  const Results<T>& results_;
+};
+
 template <class T>
 void RunPaired(const TensorView& x, const TensorView& y, const Recipe& recipe,
                const TensorView& out) {
-  constexpr int64_t kMostPairs = 16;
-  const auto& kernels = BitKernelsFor<T>(ActiveTarget());
-  const auto finish = kernels.finish[static_cast<int>(FinishOf(recipe))];
   const LeadingAxes positions = LeadingAxesOf(x, y, 1, out, 0);
-  const int64_t d = x.shape[x.rank - 1], words = CeilDiv(d, kWordBits), nr = kernels.nr;
-  const BitRows<T> x_rows(x, kernels), y_rows(y, kernels);
+  const int64_t d = x.shape[x.rank - 1], nr = BitKernels::nr;
   const Results<T> results(out);
-  const Split tasks(positions.count(), nr, std::max<int64_t>(1, kBitsPerTask / (d + 64)));
+  const BitPairs<T> pairs(BitKernelsFor(ActiveTarget()), recipe, x, y, results);
+  const Split tasks(positions.count(), nr, std::max<int64_t>(1, kBitsPerTask / (d + kWordBits)));
   const double total_ns = double(positions.count()) * (0.05 * double(d) + 10);
   ParallelFor({tasks.count, total_ns, 0}, [&](int64_t task, Scratch) {
     for (int64_t begin = tasks.begin(task); begin < tasks.end(task); begin += nr) {
-      alignas(64) uint64_t x_counts[kMostPairs] = {}, y_counts[kMostPairs] = {};
-      alignas(64) uint64_t both[kMostPairs] = {};
-      T distances[kMostPairs];
-      BitTotals totals = TotalsFor(recipe, d);
-      totals.rows = 1;
-      totals.n = std::min(nr, tasks.end(task) - begin);
-      totals.totals = both;
-      totals.x_counts = x_counts;
-      totals.y_counts = y_counts;
-      totals.pairs = true;
-      int64_t lane = 0;
-      positions.ForEachRun(begin, begin + totals.n, [&](int64_t n, const auto& at) {
-        for (int64_t i = 0; i < n; ++i, ++lane) {
-          const PairCounts counts = CountPair(x_rows, at[0] + i * positions.inner_stride(0), y_rows,
-                                              at[1] + i * positions.inner_stride(1), words);
-          x_counts[lane] = counts.x;
-          y_counts[lane] = counts.y;
-          both[lane] = counts.both;
-        }
-      });
-      finish(totals, distances, nr);
-      const T* from = distances;
-      positions.ForEachRun(begin, begin + totals.n, [&](int64_t n, const auto& at) {
-        results.Write(from, n, at[2], positions.inner_stride(2));
-        from += n;
-      });
+      pairs.Run(positions, begin, std::min(nr, tasks.end(task) - begin));
     }
   });
 }
