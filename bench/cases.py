@@ -518,6 +518,47 @@ FAR_COORDINATES = (3, 64)
 DISTANCE_FAR = [far(offset, d) for d in FAR_COORDINATES for offset in OFFSETS]
 
 
+def distance_backward(name: str, why: str, m: int, d: int, metric: str = "euclidean") -> Case:
+    """The gradients of distances m x m by both operands; for each, 2 flops per coordinate and pair.
+
+    Manhattan: sums of m terms ±g, m·eps/2·Σ|g|. Euclidean, r = g/d: as x·Σr - Σr·y, as torch does
+    it, (m + 4)·eps/2·Σ|r|·(|x| + |y|), coordinate by coordinate; the exact form by less. Each also
+    by what d is off: (d + 4)·eps/4·(|x| + |y|)²/d² of Σ|g|, the terms being g at most.
+    """
+    eps = EPS["float32"]
+
+    def make(rng: np.random.Generator) -> Data:
+        data = {name: rng.standard_normal((m, d), np.float32) for name in "xy"}
+        return {**data, "grad": rng.standard_normal((m, m), np.float32)}
+
+    def tolerance(data: Data) -> tuple[float, float]:
+        def largest_sum(a: np.ndarray) -> float:
+            return max(a.sum(0).max(), a.sum(1).max())
+
+        g = np.abs(data["grad"])
+        if metric == "manhattan":
+            return 0.0, m * eps * largest_sum(g)
+        x, y = (data[name].astype(np.float64) for name in "xy")
+        square = (x * x).sum(1)[:, None] + (y * y).sum(1) - 2 * x @ y.T
+        of_sums = (m + 4) * largest_sum(g / np.sqrt(square)) * (np.abs(x).max() + np.abs(y).max())
+        of_d = (d + 4) * reach(data) ** 2 / (2 * square.min()) * largest_sum(g)
+        return 0.0, eps * (of_sums + of_d)
+
+    bytes_ = 4 * (4 * m * d + 2 * m * m)
+    return Case(name, why, make, {"metric": metric}, "fma", 4 * m * m * d, bytes_, tolerance)
+
+
+DISTANCE_BACKWARD = [
+    distance_backward(name, why, m, d, metric)
+    for metric in ("euclidean", "manhattan")
+    for name, why, m, d in (
+        (f"4096² x 64 {metric}", "embeddings", 4096, 64),
+        (f"1024² x 64 {metric}", "a batch of embeddings", 1024, 64),
+        (f"tiny 8² x 8 {metric}", "what a call costs", 8, 8),
+    )
+]
+
+
 def neighbors(
     name: str,
     why: str,
@@ -627,6 +668,7 @@ CASES = {
     "cross_entropy": CROSS_ENTROPY,
     "distance": DISTANCE,
     "distance-far": DISTANCE_FAR,
+    "distance_backward": DISTANCE_BACKWARD,
     "neighbors": NEIGHBORS,
 }
 

@@ -50,6 +50,9 @@ CONTESTANTS = {
 CONTESTANTS["distance-far"] = (
     *("lanewise", "torch", "torch-exact", "scipy", "sklearn", "faiss", "faiss-index"),
 )
+CONTESTANTS["distance_backward"] = (
+    *("lanewise", "lanewise-1thread", "torch", "torch-exact", "numpy"),
+)
 CONTESTANTS["neighbors"] = (
     *("lanewise", "lanewise-1thread", "torch", "torch-exact"),
     *("scipy", "scipy-tree", "sklearn", "faiss"),
@@ -80,7 +83,7 @@ def inexact(op: str, contestant: str, case: Case, data: Data) -> str | None:
         most = max(c, k // case.options["groups"])  # up to 8 in and out, ncnn sums directly
         applies = contestant == "ncnn" and form == (3, 3, 1, 1) and most > 8
     else:
-        applies = op in ("distance", "neighbors") and case.options["metric"] == "euclidean"
+        applies = case.options.get("metric") == "euclidean"
     if (
         op == "neighbors" and contestant == "faiss"
     ):  # whose index decides by both, as its errors say

@@ -88,6 +88,12 @@ def distance(case: Case, data: Data, variant: str) -> Prepared:
     return prepared(variant, lambda **out: lw.pairwise_distances(x, y, **case.options, **out))
 
 
+def distance_backward(case: Case, data: Data, variant: str) -> Prepared:
+    x, y, grad = data["x"], data["y"], data["grad"]
+    d = lw.pairwise_distances(x, y, **case.options)
+    return lambda: lw.pairwise_distances_backward(grad, x, y, d, **case.options), np.concatenate
+
+
 def neighbors(case: Case, data: Data, variant: str) -> Prepared:
     x, y, options = data["x"], data["y"], case.options
     if case.what == "argmin":

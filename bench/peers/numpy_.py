@@ -107,5 +107,18 @@ def distance(case: Case, data: Data, variant: str) -> Prepared | None:
     return call and (call, np.asarray)
 
 
+def distance_backward(case: Case, data: Data, variant: str) -> Prepared | None:
+    if case.options["metric"] != "euclidean":
+        return None
+    x, y, grad = data["x"], data["y"], data["grad"]
+    d = distance(case, data, variant)[0]()
+
+    def call() -> tuple[np.ndarray, np.ndarray]:
+        r = grad / d
+        return x * r.sum(1)[:, None] - r @ y, y * r.sum(0)[:, None] - r.T @ x
+
+    return call, np.concatenate
+
+
 def version() -> str:
     return np.__version__

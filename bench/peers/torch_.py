@@ -91,6 +91,15 @@ def distance(case: Case, data: Data, variant: str) -> Prepared | None:
     return lambda: torch.cdist(x, y, P[metric], compute_mode=mode(exact)), torch.Tensor.numpy
 
 
+def distance_backward(case: Case, data: Data, variant: str) -> Prepared:
+    x, y, grad = (torch.from_numpy(data[name]) for name in ("x", "y", "grad"))
+    for tensor in (x, y):
+        tensor.requires_grad_()
+    with torch.enable_grad():
+        d = torch.cdist(x, y, P[case.options["metric"]], compute_mode=mode(variant == "exact"))
+    return lambda: torch.autograd.grad(d, (x, y), grad, retain_graph=True), torch.cat
+
+
 CHUNK = 1 << 24  # distances at a time: 64 MB
 
 
