@@ -113,6 +113,14 @@ x[77, :9] = True
 y = measured(lambda: lw.pairwise_distances(x, np.zeros((1, 2**10), bool), "sqeuclidean"))
 assert y[77, 0] == 9 == y.sum()
 """,
+    "pairwise_distances_backward of float32": """
+d = every_second((2**14, 2**15), np.float32)
+d[5, 9] = 2
+x, y = np.full((2**14, 1), 3, np.float32), np.full((2**15, 1), 1, np.float32)
+dx, dy = np.split(measured(lambda: np.concatenate(
+    lw.pairwise_distances_backward(d, x, y, d))), [2**14])
+assert dx[5] == 2 == dx.sum() and dy[9] == -2 == dy.sum()
+""",
 }
 
 

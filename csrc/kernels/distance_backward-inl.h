@@ -77,6 +77,7 @@ struct LargestSlope : SlopeOf {
 
 struct TwoSignsSlope : SlopeOf {
   using SlopeOf::SlopeOf;
+  static constexpr size_t kRows = kSlopeMR / 3;
   static constexpr bool kSecond = true;
   template <class D, class V>
   HWY_INLINE V Add(D d, V x, V y, V c, V s, V sum) const {
@@ -229,42 +230,6 @@ void LargestDifferences(const SlopeTile<T>& tile, T* sums, bool first) {
       });
 }
 
-// c[j], and s[j] unless that is null, from f(g[j], d[j], sums[j], c, s), which returns a mask of
-// those that it doubts: these become 0. False if there are any. What is not there is read as a 1.
-template <class T, class F>
-HWY_NOINLINE bool MapCoefficients(const PairsOfRows<T>& pairs, size_t n, T* to_c, T* to_s,
-                                  const F& f) {
-  const hn::ScalableTag<T> tag;
-  const size_t lanes = hn::Lanes(tag);
-  const auto one = hn::Set(tag, T(1));
-  auto any = hn::FirstN(tag, 0);
-  size_t j = 0;
-  for (; j + lanes <= n; j += lanes) {
-    const auto g = hn::LoadU(tag, pairs.g + j);
-    const auto d = pairs.d == nullptr ? one : hn::LoadU(tag, pairs.d + j);
-    const auto sum = pairs.sums == nullptr ? one : hn::LoadU(tag, pairs.sums + j);
-    auto c = g, s = g;
-    const auto doubted = f(g, d, sum, c, s);
-    any = hn::Or(any, doubted);
-    hn::StoreU(hn::IfThenZeroElse(doubted, c), tag, to_c + j);
-    if (to_s != nullptr) hn::StoreU(hn::IfThenZeroElse(doubted, s), tag, to_s + j);
-  }
-  bool trusted = hn::AllFalse(tag, any);
-  if (j < n) {  // the rest, as a vector filled with 1
-    HWY_ALIGN T in[3][hn::MaxLanes(tag)], out[2][hn::MaxLanes(tag)];
-    const T* from[3] = {pairs.g, pairs.d, pairs.sums};
-    for (size_t k = 0; k < 3; ++k) {
-      hn::Store(one, tag, in[k]);
-      if (from[k] != nullptr) std::memcpy(in[k], from[k] + j, (n - j) * sizeof(T));
-    }
-    const PairsOfRows<T> rest{in[0], in[1], pairs.sums == nullptr ? nullptr : in[2]};
-    trusted &= MapCoefficients(rest, lanes, out[0], out[1], f);
-    std::memcpy(to_c + j, out[0], (n - j) * sizeof(T));
-    if (to_s != nullptr) std::memcpy(to_s + j, out[1], (n - j) * sizeof(T));
-  }
-  return trusted;
-}
-
 // Whether a factor has lost digits to underflow, or overflowed, or is NaN.
 template <class D, class V>
 HWY_INLINE auto OutOfRange(D d, V factor) {
@@ -274,63 +239,75 @@ HWY_INLINE auto OutOfRange(D d, V factor) {
       hn::And(hn::Ge(size, hn::Set(d, Limits::min())), hn::Le(size, hn::Set(d, Limits::max()))));
 }
 
-template <class T>
-bool CoefficientGiven(const PairsOfRows<T>& pairs, size_t n, T* to_c, T* to_s) {
-  const hn::ScalableTag<T> tag;
-  return MapCoefficients(pairs, n, to_c, to_s,
-                         [&](auto g, auto d, auto, auto& c, auto& s) HWY_ATTR {
-                           c = g;
-                           s = hn::Mul(g, d);
-                           return hn::FirstN(tag, 0);
-                         });
+// c and s of one vector of pairs, and a mask of those that are not trusted.
+template <class D, class V>
+HWY_INLINE auto CoefficientsOf(D tag, Coefficient which, V g, V d, V sum, V& c, V& s) {
+  const V zero = hn::Zero(tag);
+  const auto same = hn::Eq(d, zero);
+  switch (which) {
+    case Coefficient::kLargest:
+      c = hn::IfThenZeroElse(same, g);
+      s = sum;
+      return hn::Not(hn::Eq(d, d));
+    case Coefficient::kQuotient:
+      c = hn::IfThenZeroElse(same, hn::Div(g, d));
+      return hn::AndNot(hn::Or(same, hn::Eq(g, zero)), OutOfRange(tag, c));
+    case Coefficient::kInverse:
+      c = hn::IfThenZeroElse(same, g);
+      s = hn::IfThenZeroElse(same, hn::Div(hn::Set(tag, hn::TFromD<D>(1)), d));
+      return hn::AndNot(same, OutOfRange(tag, s));
+    case Coefficient::kShares: {
+      const V largest = hn::Set(tag, std::numeric_limits<hn::TFromD<D>>::max());
+      c = hn::Div(g, sum);
+      s = hn::Mul(c, d);
+      const auto finite = hn::And(hn::Le(d, largest), hn::Le(sum, largest));
+      return hn::Or(hn::Not(finite), hn::AndNot(hn::Eq(g, zero), OutOfRange(tag, c)));
+    }
+    default:
+      c = g;
+      s = hn::Mul(g, d);
+      return hn::FirstN(tag, 0);
+  }
 }
 
+// One loop for all kinds: what it calculates is little beside reading g and d.
 template <class T>
-bool CoefficientLargest(const PairsOfRows<T>& pairs, size_t n, T* to_c, T* to_s) {
+HWY_NOINLINE bool FindCoefficients(Coefficient which, const PairsOfRows<T>& pairs, size_t n,
+                                   T* to_c, T* to_s) {
   const hn::ScalableTag<T> tag;
-  const bool given = pairs.sums == nullptr;
-  return MapCoefficients(pairs, n, to_c, to_s,
-                         [&](auto g, auto d, auto sum, auto& c, auto& s) HWY_ATTR {
-                           c = hn::IfThenZeroElse(hn::Eq(d, hn::Zero(tag)), g);
-                           s = given ? d : sum;
-                           return hn::Not(hn::Eq(d, d));
-                         });
+  const size_t lanes = hn::Lanes(tag);
+  // What is not there is read all the same.
+  const T* from_d = pairs.d == nullptr ? pairs.g : pairs.d;
+  const T* from_sums = pairs.sums == nullptr ? from_d : pairs.sums;
+  auto any = hn::FirstN(tag, 0);
+  size_t j = 0;
+  for (; j + lanes <= n; j += lanes) {
+    auto c = hn::Zero(tag), s = hn::Zero(tag);
+    const auto doubted =
+        CoefficientsOf(tag, which, hn::LoadU(tag, pairs.g + j), hn::LoadU(tag, from_d + j),
+                       hn::LoadU(tag, from_sums + j), c, s);
+    any = hn::Or(any, doubted);
+    hn::StoreU(hn::IfThenZeroElse(doubted, c), tag, to_c + j);
+    if (to_s != nullptr) hn::StoreU(hn::IfThenZeroElse(doubted, s), tag, to_s + j);
+  }
+  bool trusted = hn::AllFalse(tag, any);
+  if (j < n) {  // the rest, as a vector filled with 1
+    HWY_ALIGN T in[3][hn::MaxLanes(tag)], out[2][hn::MaxLanes(tag)];
+    const T* from[3] = {pairs.g, from_d, from_sums};
+    for (size_t k = 0; k < 3; ++k) {
+      hn::Store(hn::Set(tag, T(1)), tag, in[k]);
+      std::memcpy(in[k], from[k] + j, (n - j) * sizeof(T));
+    }
+    trusted &= FindCoefficients<T>(which, {in[0], in[1], in[2]}, lanes, out[0], out[1]);
+    std::memcpy(to_c + j, out[0], (n - j) * sizeof(T));
+    if (to_s != nullptr) std::memcpy(to_s + j, out[1], (n - j) * sizeof(T));
+  }
+  return trusted;
 }
 
-template <class T>
-bool CoefficientQuotient(const PairsOfRows<T>& pairs, size_t n, T* to_c, T* to_s) {
-  const hn::ScalableTag<T> tag;
-  const auto zero = hn::Zero(tag);
-  return MapCoefficients(pairs, n, to_c, to_s, [&](auto g, auto d, auto, auto& c, auto&) HWY_ATTR {
-    const auto same = hn::Eq(d, zero);
-    c = hn::IfThenZeroElse(same, hn::Div(g, d));
-    return hn::AndNot(hn::Or(same, hn::Eq(g, zero)), OutOfRange(tag, c));
-  });
-}
-
-template <class T>
-bool CoefficientInverse(const PairsOfRows<T>& pairs, size_t n, T* to_c, T* to_s) {
-  const hn::ScalableTag<T> tag;
-  return MapCoefficients(pairs, n, to_c, to_s,
-                         [&](auto g, auto d, auto, auto& c, auto& s) HWY_ATTR {
-                           const auto same = hn::Eq(d, hn::Zero(tag));
-                           c = hn::IfThenZeroElse(same, g);
-                           s = hn::IfThenZeroElse(same, hn::Div(hn::Set(tag, T(1)), d));
-                           return hn::AndNot(same, OutOfRange(tag, s));
-                         });
-}
-
-template <class T>
-bool CoefficientShares(const PairsOfRows<T>& pairs, size_t n, T* to_c, T* to_s) {
-  const hn::ScalableTag<T> tag;
-  const auto zero = hn::Zero(tag), largest = hn::Set(tag, std::numeric_limits<T>::max());
-  return MapCoefficients(
-      pairs, n, to_c, to_s, [&](auto g, auto d, auto sum, auto& c, auto& s) HWY_ATTR {
-        c = hn::Div(g, sum);
-        s = hn::Mul(c, d);
-        const auto finite = hn::And(hn::Le(d, largest), hn::Le(sum, largest));
-        return hn::Or(hn::Not(finite), hn::AndNot(hn::Eq(g, zero), OutOfRange(tag, c)));
-      });
+template <class T, Coefficient kWhich>
+bool Coefficients(const PairsOfRows<T>& pairs, size_t n, T* c, T* s) {
+  return FindCoefficients(kWhich, pairs, n, c, s);
 }
 
 template <class T>
@@ -350,11 +327,11 @@ constexpr DistanceBackwardKernels<T> MakeDistanceBackwardKernels() {
   const auto coefficient = [&](Coefficient which) -> auto& {
     return kernels.coefficients[int(which)];
   };
-  coefficient(Coefficient::kGiven) = CoefficientGiven<T>;
-  coefficient(Coefficient::kLargest) = CoefficientLargest<T>;
-  coefficient(Coefficient::kQuotient) = CoefficientQuotient<T>;
-  coefficient(Coefficient::kInverse) = CoefficientInverse<T>;
-  coefficient(Coefficient::kShares) = CoefficientShares<T>;
+  coefficient(Coefficient::kGiven) = Coefficients<T, Coefficient::kGiven>;
+  coefficient(Coefficient::kLargest) = Coefficients<T, Coefficient::kLargest>;
+  coefficient(Coefficient::kQuotient) = Coefficients<T, Coefficient::kQuotient>;
+  coefficient(Coefficient::kInverse) = Coefficients<T, Coefficient::kInverse>;
+  coefficient(Coefficient::kShares) = Coefficients<T, Coefficient::kShares>;
   kernels.sums_of_sizes = SumsOfSizes<T>;
   kernels.largest_differences = LargestDifferences<T>;
   kernels.transpose = TransposeBlock<T>;
