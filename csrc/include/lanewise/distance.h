@@ -51,9 +51,9 @@ Shape PairwiseDistancesShape(const Shape& x, const Shape& y);
 /// Preconditions: out has PairwiseDistancesShape and its elements do not overlap.
 ///
 /// Aliasing: out overlaps neither x nor y; these may be the same memory, and then the matrix is
-/// bitwise symmetric, with a zero diagonal wherever d(x, x) is defined. Where they are the same view
-/// (data, type, shape and strides), half of a large matrix is computed and mirrored, with the same
-/// bits.
+/// bitwise symmetric, with a zero diagonal wherever d(x, x) is defined. Where they are the same
+/// view (data, type, shape and strides), half of a large matrix is computed and mirrored, with the
+/// same bits.
 ///
 /// Accuracy: differences are formed before they are squared or summed, so nothing cancels, and sums
 /// run in blocks of 64 terms: the relative error of a euclidean distance is below
