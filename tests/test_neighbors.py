@@ -166,6 +166,19 @@ def test_sums_that_leave_the_range_are_computed_again(simd, rng, dtype):
         check(x, y, 10, metric)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_limits_at_the_ends_of_the_range(simd, rng, dtype):
+    """Squares of distances that overflow, underflow, or just do not."""
+    info = np.finfo(dtype)
+    for scale in (np.sqrt(info.max), np.sqrt(info.tiny), np.sqrt(info.smallest_subnormal)):
+        y = (rng.random((300, 1)) * 2 + 0.1).astype(dtype) * dtype(scale)
+        for d in (1, 3):
+            x = np.zeros((8, d), dtype)
+            for k in (1, 3, 100):
+                check(x, np.repeat(y, d, 1), k)
+            check_radius(x, np.repeat(y, d, 1), float(y[5, 0]) * d**0.5)
+
+
 def test_distances_are_compared_after_they_are_rounded():
     y = np.array([[2049.0], [2048.5], [2048.0]]).astype(np.float32)
     x = np.zeros((1, 1), np.float16)

@@ -1,4 +1,5 @@
 #include "lanewise/distance.h"
+#include "lanewise/neighbors.h"
 #include "report.h"
 
 namespace lanewise::bench {
@@ -58,6 +59,21 @@ void Gradients(benchmark::State& state, const DistanceOptions& options) {
   ReportFlops(state, watch, DType::kFloat32, 2 * 3.0 * static_cast<double>(m * m * d));
 }
 
+// The k nearest of n rows for each of m.
+void NearestNeighbors(benchmark::State& state, const DistanceOptions& options) {
+  const int64_t m = state.range(0), n = state.range(1), d = state.range(2), k = state.range(3);
+  const std::vector<float> x = Uniform<float>(m * d), y = Uniform<float>(n * d, 1);
+  std::vector<float> distances(m * k);
+  std::vector<int64_t> indices(m * k);
+  const Stopwatch watch;
+  for (auto _ : state) {
+    lanewise::NearestNeighbors({x.data(), {m, d}}, {y.data(), {n, d}}, k, options,
+                               {distances.data(), {m, k}}, {indices.data(), {m, k}});
+    benchmark::ClobberMemory();
+  }
+  ReportFlops(state, watch, DType::kFloat32, 2.0 * static_cast<double>(m * n * d));
+}
+
 // From a store with little arithmetic (d = 2) to pure arithmetic (d = 784).
 void Sizes(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgNames({"m", "d"})->UseRealTime()->Unit(benchmark::kMicrosecond);
@@ -97,6 +113,14 @@ BENCHMARK_CAPTURE(PairedDistances, euclidean, Metric::kEuclidean)
     ->Args({1000, 64})
     ->Args({1000000, 8})
     ->Args({100000, 128});
+
+BENCHMARK_CAPTURE(NearestNeighbors, euclidean, Metric::kEuclidean)
+    ->ArgNames({"m", "n", "d", "k"})
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond)
+    ->Args({4096, 4096, 64, 1})
+    ->Args({10000, 10000, 2, 10})
+    ->Args({1000, 100000, 128, 10});
 
 }  // namespace
 }  // namespace lanewise::bench

@@ -1,4 +1,5 @@
-// What convolutions allocate: every allocation of the process goes through the counters below.
+// What convolutions and searches allocate: every allocation of the process goes through the
+// counters below.
 #include <malloc.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "lanewise/conv.h"
+#include "lanewise/neighbors.h"
 #include "lanewise/runtime.h"
 #include "testing.h"
 
@@ -204,6 +206,32 @@ TEST_CASE("scratch of a convolution is bounded by the caches, as conv.h says") {
         CHECK(packed.bytes() == packed_bytes);
         CHECK(MostBytesOf([&] { call.Run(); }) <= bound + packed_bytes);
       }
+    }
+  }
+}
+
+TEST_CASE("scratch of a search does not grow with its sizes, as neighbors.h says") {
+  const int64_t l2 = CacheSize(_SC_LEVEL2_CACHE_SIZE, 1 << 20);
+  const int64_t l3 = std::min<int64_t>(CacheSize(_SC_LEVEL3_CACHE_SIZE, 16 << 20), 32 << 20);
+  constexpr int64_t kMB = 1 << 20;
+  struct Size {
+    int64_t m, n, d, k;
+  };
+  for (const auto [m, n, d, k] : {Size{2000, 9000, 16, 10}, Size{200, 9000, 3, 9000},
+                                  Size{4, 200000, 3, 500}, Size{40, 400, 9000, 3}}) {
+    const std::vector<float> x(m * d, 1), y(n * d, 2);
+    std::vector<float> distances(m * k);
+    std::vector<int64_t> indices(m * k);
+    for (int threads = 1; threads <= 3; ++threads) {
+      CAPTURE(n);
+      CAPTURE(k);
+      CAPTURE(threads);
+      SetNumThreads(threads);
+      const int64_t bytes = MostBytesOf([&] {
+        NearestNeighbors({x.data(), {m, d}}, {y.data(), {n, d}}, k, Metric::kEuclidean,
+                         {distances.data(), {m, k}}, {indices.data(), {m, k}});
+      });
+      CHECK(bytes <= threads * (2 * std::max(l2, l3 / threads) + 4 * kMB) + 4 * kMB);
     }
   }
 }

@@ -114,7 +114,8 @@ class Nearest {
     ParallelFor(work, [&](int64_t task, Scratch) {
       const int64_t matrix = task / m_, row = task % m_;
       Candidate* const found = Found(matrix, row);
-      std::partial_sort(found, found + a_.k, found + candidates);
+      BringForward(found, found + candidates, a_.k);
+      Sort(found, found + a_.k);
       ResultsOf(matrix).Write(row, found, a_.k);
     });
   }

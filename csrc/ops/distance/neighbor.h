@@ -4,6 +4,7 @@
 #ifndef LANEWISE_OPS_DISTANCE_NEIGHBOR_H_
 #define LANEWISE_OPS_DISTANCE_NEIGHBOR_H_
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -21,6 +22,13 @@ DistanceKey<T> KeyOf(T distance) {
   DistanceKey<T> key;
   std::memcpy(&key, &positive, sizeof(key));
   return key;
+}
+
+template <class T>
+T DistanceOf(DistanceKey<T> key) {
+  T distance;
+  std::memcpy(&distance, &key, sizeof(distance));
+  return distance;
 }
 
 // Bits is uint64_t, for float and indices below 2^32, or Uint128.
@@ -43,14 +51,22 @@ struct Neighbor {
   }
   template <class T>
   T distance() const {
-    const DistanceKey<T> positive = key<T>();
-    T distance;
-    std::memcpy(&distance, &positive, sizeof(distance));
-    return distance;
+    return DistanceOf<T>(key<T>());
   }
   int64_t index() const { return static_cast<int64_t>(bits & ((Bits{1} << kIndexBits) - 1)); }
   bool operator<(Neighbor other) const { return bits < other.bits; }
 };
+
+// Not inlined: these are large.
+template <class Bits>
+[[gnu::noinline]] void Sort(Neighbor<Bits>* begin, Neighbor<Bits>* end) {
+  std::sort(begin, end);
+}
+// Brings the `count` first to the front, in any order but that the last of them is last.
+template <class Bits>
+[[gnu::noinline]] void BringForward(Neighbor<Bits>* begin, Neighbor<Bits>* end, int64_t count) {
+  std::nth_element(begin, begin + (count - 1), end);
+}
 
 }  // namespace lanewise::distance
 

@@ -80,9 +80,9 @@ class Log {
   int64_t row_ = -1;
 };
 
-// What the search offers to.
+// Takes all below one limit.
 template <class T, class Bits>
-class Within {
+class Within final : public Chooser<T> {
  public:
   Within(DistanceKey<T> limit, int64_t rows, Log<Bits>& log, Scratch& scratch)
       : limits_(scratch.Take<DistanceKey<T>>(rows)),
@@ -95,12 +95,13 @@ class Within {
     return Scratch::Bytes<DistanceKey<T>>(rows) + Scratch::Bytes<int64_t>(rows);
   }
 
-  const DistanceKey<T>* limits() const { return limits_; }
-  void Tighten(int64_t /*row*/) {}  // they never change
   const int64_t* counts() const { return counts_; }
-  void Offer(int64_t row, int64_t index, T distance) {
-    log_.Append(row, Neighbor<Bits>::Of(distance, index));
-    ++counts_[row];
+
+  const DistanceKey<T>* limits() const override { return limits_; }
+  void Offer(int64_t row, int64_t column, uint64_t found, const T* distances) override {
+    ForEachBit(found,
+               [&](int64_t j) { log_.Append(row, Neighbor<Bits>::Of(distances[j], column + j)); });
+    counts_[row] += __builtin_popcountll(found);
   }
 
  private:

@@ -8,6 +8,7 @@
 
 #include "ops/distance/neighbor.h"
 #include "ops/distance/neighbor_results.h"
+#include "ops/distance/search.h"
 #include "runtime/parallel.h"
 
 namespace lanewise::distance {
@@ -18,7 +19,7 @@ namespace lanewise::distance {
 // not fit in a cache, they are shorter; the k best so far are then kept in the results, in order,
 // and a full list is merged into them.
 template <class T, class Bits>
-class Selection {
+class Selection final : public Chooser<T> {
  public:
   using Candidate = Neighbor<Bits>;
 
@@ -51,10 +52,10 @@ class Selection {
            2 * Scratch::Bytes<int64_t>(rows) + Scratch::Bytes<DistanceKey<T>>(rows);
   }
 
-  // An offer whose key is above the row's limit is refused. So is one whose key is the limit, if it
-  // comes after all that are of lower index.
-  const DistanceKey<T>* limits() const { return limits_; }
-
+  const DistanceKey<T>* limits() const override { return limits_; }
+  void Offer(int64_t row, int64_t column, uint64_t found, const T* distances) override {
+    ForEachBit(found, [&](int64_t j) { Offer(row, column + j, distances[j]); });
+  }
   // Once for each index, in any order. The distance is as the results' type holds it.
   void Offer(int64_t row, int64_t index, T distance) {
     const Candidate candidate = Candidate::Of(distance, index);
@@ -71,7 +72,7 @@ class Selection {
   }
 
   // Lowers the row's limit, unless the offers since it was set are too few to matter.
-  void Tighten(int64_t row) {
+  void Tighten(int64_t row) override {
     if (KeptInResults(k_) || k_ == 1 || counts_[row] < k_) return;
     const bool is_first = limits_[row] == std::numeric_limits<DistanceKey<T>>::max();
     if (counts_[row] >= k_ + CeilDiv(k_, 4) || is_first) Shorten(row);
@@ -102,21 +103,21 @@ class Selection {
   const Candidate* Sorted(int64_t row) {
     Candidate* const list = lists_ + row * length_;
     if (counts_[row] > k_) Shorten(row);
-    std::sort(list, list + counts_[row]);
+    Sort(list, list + counts_[row]);
     return list;
   }
 
   void Shorten(int64_t row) {
     Candidate* const list = lists_ + row * length_;
-    std::nth_element(list, list + (k_ - 1), list + counts_[row]);
+    BringForward(list, list + counts_[row], k_);
     counts_[row] = k_;
     SetLast(row, list[k_ - 1]);
   }
 
-  void Merge(int64_t row) {
+  [[gnu::noinline]] void Merge(int64_t row) {
     Candidate* const list = lists_ + row * length_;
     int64_t listed = counts_[row], kept = kept_[row];
-    std::sort(list, list + listed);
+    Sort(list, list + listed);
     const auto last_kept = [&] { return results_.template Get<Bits>(first_row_ + row, kept - 1); };
     const auto last_is_kept = [&] {
       return listed == 0 || (kept > 0 && list[listed - 1] < last_kept());

@@ -80,6 +80,9 @@ class Tiles {
     }
   }
 
+  // Within f: what the tile's distances come from, [row][NR].
+  const T* Totals(const Tile& tile) const { return totals_ + TotalsOffset(tile); }
+
   // Within f: the tile's distances, where `stream` past the caches, which takes rows of `out` on
   // 64-byte borders.
   void Finish(const Tile& tile, T* out, int64_t out_stride, bool stream) {
