@@ -4,7 +4,7 @@ import lanewise as lw
 import ml_dtypes
 import numpy as np
 import pytest
-from test_distance import METRICS, all_metrics, same, sample
+from distances import METRICS, all_metrics, same, sample
 
 
 def full(x, metric, p=None):
