@@ -277,7 +277,8 @@ def test_zero_sizes(metric, p, pairwise):
 @all_metrics
 @both_ops
 def test_bits_do_not_depend_on_threads_or_strides(simd, rng, metric, p, pairwise):
-    shapes = ((3, 120, 37), (1, 97, 37)) if pairwise else ((3, 5, 400, 37), (5, 1, 37))
+    d = 17 if p in (0.5, 3.3) else 37  # general powers are slow
+    shapes = ((3, 120, d), (1, 97, d)) if pairwise else ((3, 5, 400, d), (5, 1, d))
     x, y, d, grad = problem(rng, *shapes, metric, p, np.float32, pairwise)
     backward = ops(pairwise)[1]
     result = backward(grad, x, y, d, metric, p=p)

@@ -54,17 +54,3 @@ def test_pytorch_issue_36493(simd, rng):
         assert_right(np.ones((9, 1), np.float32), x, y, p)
         for gradient in gradients(np.ones((1, 1), np.float32), tiny[:1], tiny[1:], p):
             assert np.isfinite(gradient).all()
-
-
-def test_agrees_with_torch(rng):
-    torch = pytest.importorskip("torch")
-    x, y, grad = rng.normal(size=(30, 7)), rng.normal(size=(20, 7)), rng.normal(size=(30, 20))
-    for p, metric in ((1, "manhattan"), (2, "euclidean"), (3, "minkowski"), (np.inf, "chebyshev")):
-        a, b = (torch.from_numpy(v).requires_grad_() for v in (x, y))
-        d = torch.cdist(a, b, p=float(p), compute_mode="donot_use_mm_for_euclid_dist")
-        expect = torch.autograd.grad(d, (a, b), torch.from_numpy(grad))
-        options = {"p": 3} if metric == "minkowski" else {}
-        distances = lw.pairwise_distances(x, y, metric, **options)
-        found = lw.pairwise_distances_backward(grad, x, y, distances, metric, **options)
-        for result, of_torch in zip(found, expect, strict=True):
-            np.testing.assert_allclose(result, of_torch.numpy(), rtol=1e-11, atol=1e-13)

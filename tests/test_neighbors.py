@@ -455,7 +455,14 @@ except KeyboardInterrupt:
             "p is -1",
         ),
         ((np.ones((2, 3), complex), np.ones((4, 3)), 1), {}, TypeError, "x has dtype complex128"),
-        ((np.ones((2, 3)), None, 1), {}, TypeError, "y has dtype object"),
+        ((np.ones((2, 3)), None, 1), {}, TypeError, "y is None, expected an array"),
+        ((np.ones((2, 2)), [[1, 2], [3]], 1), {}, ValueError, "y is no array: .*inhomogeneous"),
+        (
+            (np.ones((2, 3)), np.ones((4, 3)), 1),
+            {"metric": "minkowsky", "p": 3},
+            ValueError,
+            "p is 3, but metric 'minkowsky' has no exponent: only 'minkowski'",
+        ),
         ((np.ones((2, 3)), np.ones((4, 3)), 1), {"progress": 3}, TypeError, "progress is 3"),
     ],
 )

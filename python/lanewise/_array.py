@@ -22,10 +22,15 @@ def as_array(op: str, name: str, value: ArrayLike) -> Array:
     """`value` as an aligned array of native byte order; copied only where it is not that."""
     if isinstance(value, np.ndarray):
         array = value
+    elif value is None:
+        raise TypeError(f"{op}: {name} is None, expected an array of real numbers")
     elif hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
         array = np.from_dlpack(cast(Any, value))
     else:
-        array = np.asarray(value)
+        try:
+            array = np.asarray(value)
+        except ValueError as error:  # as for rows of unequal lengths
+            raise ValueError(f"{op}: {name} is no array: {error}") from None
     dtype = array.dtype
     if dtype in _NATIVE and dtype.isnative and array.flags.aligned:
         return array

@@ -145,7 +145,9 @@ def exponent(op: str, metric: str, p: float | None) -> float:
     if p is None:
         return 2.0
     if metric != "minkowski":
-        raise ValueError(f"{op}: p is {p!r}, but metric {metric!r} has no exponent")
+        raise ValueError(
+            f"{op}: p is {p!r}, but metric {metric!r} has no exponent: only 'minkowski' has"
+        )
     return real_number(op, "p", p)
 
 

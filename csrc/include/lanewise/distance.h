@@ -92,9 +92,8 @@ void PairedDistances(const TensorView& x, const TensorView& y, const DistanceOpt
 ///   - kEuclidean g·t/d, kSqEuclidean 2·g·t, kManhattan g·sign(t), kDot g·y
 ///   - kChebyshev g·sign(t) where |t| = d, for each coordinate that has it
 ///   - kMinkowski g·sign(t)·(|t|/d)^(p-1), 0 where t = 0
-///   - kCosine g·(t' - d·x')/|x| of x' = x/|x|, t' = x/|x| - y/|y|; kCorrelation the same of
-///   centred
-///     rows
+///   - kCosine g·(t' - d·x')/|x| of x' = x/|x|, t' = x/|x| - y/|y|; kCorrelation the same, of rows
+///     less their means
 ///   - kCanberra g·sign(t)·(1 + sign(x)·sign(y))·|y|/(|x|+|y|)²
 ///   - kBrayCurtis g·(sign(t) - d·sign(x+y))/Σ|x+y|
 ///

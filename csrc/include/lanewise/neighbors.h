@@ -1,9 +1,10 @@
 /// @file
-/// Searches for the nearest rows: the distances of all pairs are computed, but never kept.
+/// Searches for the nearest rows by the distances of PairwiseDistances, whose matrix is never kept.
 #ifndef LANEWISE_NEIGHBORS_H_
 #define LANEWISE_NEIGHBORS_H_
 
 #include <functional>
+#include <utility>
 
 #include "lanewise/distance.h"
 #include "lanewise/error.h"
@@ -42,18 +43,15 @@ Shape NearestNeighborsShape(const Shape& x, const Shape& y, int64_t k);
 ///
 /// Aliasing: the outputs overlap neither each other nor x nor y; these may be the same memory.
 ///
-/// The result does not depend on the strides, the number of threads, or the other rows of x.
-///
-/// Not all distances are computed where the metric is euclidean or sqeuclidean, but the result is
-/// the same.
+/// The result does not depend on the strides, the number of threads, or the other rows of x; nor on
+/// which of the distances are ruled out without being computed, as many euclidean ones are.
 ///
 /// Allocation: what PairwiseDistances allocates, and 4 MB per thread for candidates; for few rows
 /// of x and many of y another 4 MB, and for euclidean distances L2 + 2 MB per thread. It does not
 /// grow with m, n or k. Thread-safe.
 ///
-/// @throws std::invalid_argument for shapes, a metric or a p that it cannot take, before anything
-/// is
-///     written
+/// @throws std::invalid_argument for shapes, a k, a metric or a p that it cannot take, before
+///     anything is written
 /// @throws DTypeError for element types that do not go together, likewise
 void NearestNeighbors(const TensorView& x, const TensorView& y, int64_t k,
                       const NeighborOptions& options, const TensorView& distances,
@@ -64,7 +62,7 @@ void NearestNeighbors(const TensorView& x, const TensorView& y, int64_t k,
 /// @throws std::invalid_argument for n = 0, and as PairwiseDistancesShape does.
 Shape PairwiseArgminShape(const Shape& x, const Shape& y);
 
-/// NearestNeighbors for k = 1, without the last axis.
+/// NearestNeighbors for k = 1, without the last axis; all that is said there holds.
 void PairwiseArgmin(const TensorView& x, const TensorView& y, const NeighborOptions& options,
                     const TensorView& distances, const TensorView& indices);
 
@@ -85,6 +83,9 @@ struct NeighborViews {
 ///
 /// Element types, aliasing: as for NearestNeighbors.
 ///
+/// Preconditions: x and y have two axes each. Where progress or allocate throws, indptr holds
+/// anything.
+///
 /// The result does not depend on the strides, the number of threads, or the other rows of x.
 ///
 /// Allocation: what PairwiseDistances allocates, and 8 bytes (16 if distances are computed in
@@ -92,8 +93,7 @@ struct NeighborViews {
 /// Thread-safe.
 ///
 /// @throws std::invalid_argument for a radius that is negative or NaN, and for shapes, a metric or
-/// a
-///     p that it cannot take, before anything is written
+///     a p that it cannot take, before anything is written
 /// @throws DTypeError for element types that do not go together, likewise
 void RadiusNeighbors(const TensorView& x, const TensorView& y, double radius,
                      const NeighborOptions& options, DType dtype, const TensorView& indptr,
