@@ -259,6 +259,17 @@ def test_a_radius_between_two_numbers():
         check_radius(x.astype(np.float16), y.astype(np.float16), radius)
 
 
+@all_metrics
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_of_no_coordinates(simd, metric, p, dtype):
+    """All at distance 0, which is within a radius of 0, or at NaN."""
+    x, y = np.ones((5, 0), dtype), np.ones((9, 0), dtype)
+    for radius in (0, 1e-300, 1, np.inf):
+        check_radius(x, y, radius, metric, p)
+    for k in (1, 3, 9):
+        check(x, y, k, metric, p)
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize(
     ("m", "n", "radius"), [(1100, 1030, 0.1), (1100, 2100, 2), (3, 30_000, 0.05), (1, 30_000, 9)]
@@ -486,6 +497,7 @@ def test_argmin_of_no_rows():
         ((np.ones((2, 3)), np.ones((4, 3)), np.nan), {}, ValueError, "radius is nan, expected"),
         ((np.ones((2, 3)), np.ones((4, 3)), "1"), {}, TypeError, "radius is '1', expected a real"),
         ((np.ones((2, 3)), np.ones((4, 3)), 1j), {}, TypeError, "radius is 1j, expected a real"),
+        ((np.ones((2, 3)), np.ones((4, 3)), 10**400), {}, ValueError, "radius is out of the range"),
         ((np.ones((2, 3)), np.ones((4, 2)), 1), {}, ValueError, r"x has shape \(2, 3\) and y has"),
         ((np.ones(3), np.ones((4, 3)), 1), {}, ValueError, r"at least 2 axes.*shape \(3,\)"),
         ((np.float64(3), np.ones((4, 3)), 1), {}, ValueError, r"at least 2 axes.*shape \(\)"),

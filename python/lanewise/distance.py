@@ -156,6 +156,8 @@ def real_number(op: str, name: str, value: float) -> float:
     if not isinstance(value, str):
         try:
             return float(value)
+        except OverflowError:  # an int
+            raise ValueError(f"{op}: {name} is out of the range that a float holds") from None
         except (TypeError, ValueError):
             pass
     raise TypeError(f"{op}: {name} is {value!r}, expected a real number")

@@ -21,7 +21,8 @@ ExactSearch<T>::ExactSearch(const DistanceKernels<T>& kernels, const Recipe& rec
       found_(scratch.Take<uint64_t>(plan.mr)),
       round_(dtype, plan.mr * plan.nr, scratch),
       total_limits_(scratch.Take<DistanceKey<T>>(plan.block)),
-      screens_(!round_.needed() &&
+      // Without coordinates smallest_ is 0, and no total is below it.
+      screens_(plan.d > 0 && !round_.needed() &&
                (recipe.finish == Finish::kSqrt || recipe.finish == Finish::kCopy)) {}
 
 template <class T>
