@@ -94,7 +94,7 @@ def test_radius_neighbors_are_those_of_all_distances(simd, rng, kind, dtype):
                 check_radius(x, y, distances[int(share * len(distances))], metric)
 
 
-@pytest.mark.parametrize("d", [24, 127, 128, 130, 384])
+@pytest.mark.parametrize("d", [8, 9, 23, 127, 128, 130, 384])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_numbers_of_rows_and_coordinates(rng, d, threads):
     lw.set_num_threads(threads)
