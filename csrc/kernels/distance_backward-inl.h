@@ -191,6 +191,22 @@ void AccumulateSlopes(const SlopeTile<T>& tile, double p, T* totals, bool first)
   }
 }
 
+// The sum of one term each.
+template <class T, class SlopeT>
+void SlopesOfPairs(const T* HWY_RESTRICT x, const T* HWY_RESTRICT y, const T* HWY_RESTRICT c,
+                   const T* HWY_RESTRICT s, size_t n, double p, T* HWY_RESTRICT out) {
+  const hn::ScalableTag<T> d;
+  const SlopeT slope(p);
+  for (size_t i = 0; i < n; i += hn::Lanes(d)) {
+    const auto coefficient = hn::LoadU(d, c + i);
+    auto second = coefficient;
+    if constexpr (SlopeT::kSecond) second = hn::LoadU(d, s + i);
+    hn::StoreU(
+        slope.Add(d, hn::LoadU(d, x + i), hn::LoadU(d, y + i), coefficient, second, hn::Zero(d)), d,
+        out + i);
+  }
+}
+
 // sums[i][j] = or, unless `first`, joined with the sum of f over all lanes of rows i and j.
 template <class T, class F, class Join>
 HWY_INLINE void ReducePairs(const SlopeTile<T>& tile, T* sums, bool first, const F& add,
@@ -310,20 +326,25 @@ bool Coefficients(const PairsOfRows<T>& pairs, size_t n, T* c, T* s) {
   return FindCoefficients(kWhich, pairs, n, c, s);
 }
 
+template <class T, class SlopeT>
+constexpr void AddSlope(Slope which, DistanceBackwardKernels<T>& kernels) {
+  kernels.accumulate[int(which)] = AccumulateSlopes<T, SlopeT>;
+  kernels.slopes[int(which)] = SlopesOfPairs<T, SlopeT>;
+}
+
 template <class T>
 constexpr DistanceBackwardKernels<T> MakeDistanceBackwardKernels() {
   DistanceBackwardKernels<T> kernels{};
   kernels.mr = kSlopeMR;
   kernels.lanes = HWY_MAX_BYTES / sizeof(T);
-  const auto slope = [&](Slope which) -> auto& { return kernels.accumulate[int(which)]; };
-  slope(Slope::kDifference) = AccumulateSlopes<T, DifferenceSlope>;
-  slope(Slope::kProduct) = AccumulateSlopes<T, ProductSlope>;
-  slope(Slope::kSign) = AccumulateSlopes<T, SignSlope>;
-  slope(Slope::kLargest) = AccumulateSlopes<T, LargestSlope>;
-  slope(Slope::kTwoSigns) = AccumulateSlopes<T, TwoSignsSlope>;
-  slope(Slope::kShare) = AccumulateSlopes<T, ShareSlope>;
-  slope(Slope::kHalvesPower) = AccumulateSlopes<T, HalvesPowerSlope>;
-  slope(Slope::kPower) = AccumulateSlopes<T, PowerSlope>;
+  AddSlope<T, DifferenceSlope>(Slope::kDifference, kernels);
+  AddSlope<T, ProductSlope>(Slope::kProduct, kernels);
+  AddSlope<T, SignSlope>(Slope::kSign, kernels);
+  AddSlope<T, LargestSlope>(Slope::kLargest, kernels);
+  AddSlope<T, TwoSignsSlope>(Slope::kTwoSigns, kernels);
+  AddSlope<T, ShareSlope>(Slope::kShare, kernels);
+  AddSlope<T, HalvesPowerSlope>(Slope::kHalvesPower, kernels);
+  AddSlope<T, PowerSlope>(Slope::kPower, kernels);
   const auto coefficient = [&](Coefficient which) -> auto& {
     return kernels.coefficients[int(which)];
   };

@@ -237,6 +237,10 @@ struct DistanceBackwardKernels {
   // tile's terms, for i < count; others may be written as well. All but c and s is 64-byte aligned.
   // `p` is the exponent of a power.
   void (*accumulate[kSlopes])(const SlopeTile<T>& tile, double p, T* totals, bool first);
+  // out[i] = the slope of x[i] and y[i], whose rows have c[i] and s[i], i < n, which is a multiple
+  // of `lanes`. Any alignment; s may be null where a slope has none.
+  void (*slopes[kSlopes])(const T* x, const T* y, const T* c, const T* s, size_t n, double p,
+                          T* out);
   // c[j] and, unless s is null, s[j] for j < n. False if some are not trusted.
   bool (*coefficients[kCoefficients])(const PairsOfRows<T>& pairs, size_t n, T* c, T* s);
   // sums[i][j] (row length kSumBlock) = or, unless `first`, joined with Σ |x + y| or max |x - y|

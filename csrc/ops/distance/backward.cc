@@ -4,6 +4,7 @@
 #include "lanewise/distance.h"
 #include "ops/distance/arguments.h"
 #include "ops/distance/gradient.h"
+#include "ops/distance/pair_gradients.h"
 #include "ops/distance/slope.h"
 #include "runtime/error.h"
 #include "runtime/parallel.h"
@@ -12,17 +13,13 @@ namespace lanewise {
 namespace distance {
 namespace {
 
-struct Operands {
-  const TensorView &grad, &x, &y, &d, &dx, &dy;
-};
-
 // Of T, for what results of one type are computed in.
 bool HoldRounded(const TensorView& d, const TensorView& dx) {
   return d.dtype != ComputeType(dx.dtype);
 }
 
-void CheckBackward(const char* op, const Operands& operands, const Shape& shape) {
-  const auto& [grad, x, y, d, dx, dy] = operands;
+void CheckBackward(const char* op, const BackwardArguments& arguments, const Shape& shape) {
+  const auto& [grad, x, y, d, dx, dy] = arguments;
   const auto check_shape = [&](const char* name, const TensorView& view) {
     if (view.sizes() == shape) return;
     Fail(op, ": ", name, " has shape ", ToString(view.sizes()), ", expected ", ToString(shape),
@@ -63,9 +60,11 @@ void RunBoth(const SlopeRecipe& recipe, const Walk& x_walk, const Walk& y_walk) 
   });
 }
 
-void Run(const SlopeRecipe& recipe, DType dtype, const Walk& x, const Walk& y) {
-  if (recipe.in_double) return RunBoth<double>(recipe, x, y);
-  DispatchFloat(dtype, [&](auto zero) { RunBoth<decltype(zero)>(recipe, x, y); });
+// run(T()) for what the gradients are computed in.
+template <class F>
+void Dispatch(const SlopeRecipe& recipe, DType dtype, const F& run) {
+  if (recipe.in_double) return run(double());
+  DispatchFloat(dtype, run);
 }
 
 }  // namespace
@@ -80,8 +79,10 @@ void PairwiseDistancesBackward(const TensorView& grad, const TensorView& x, cons
   shape.push_back(x.shape[x.rank - 2]);
   shape.push_back(y.shape[y.rank - 2]);
   distance::CheckBackward(kOp, {grad, x, y, d, dx, dy}, shape);
-  distance::Run(recipe, dx.dtype, distance::WalkPairwise(x, y, grad, d, dx, false),
-                distance::WalkPairwise(y, x, grad, d, dy, true));
+  const auto x_walk = distance::WalkPairwise(x, y, grad, d, dx, false);
+  const auto y_walk = distance::WalkPairwise(y, x, grad, d, dy, true);
+  distance::Dispatch(recipe, dx.dtype,
+                     [&](auto zero) { distance::RunBoth<decltype(zero)>(recipe, x_walk, y_walk); });
 }
 
 void PairedDistancesBackward(const TensorView& grad, const TensorView& x, const TensorView& y,
@@ -90,9 +91,19 @@ void PairedDistancesBackward(const TensorView& grad, const TensorView& x, const 
   constexpr const char* kOp = "paired_distances_backward";
   const auto recipe = distance::SlopeOf(kOp, options, distance::HoldRounded(d, dx));
   const Shape shape = distance::BroadcastLeadingAxes(kOp, x.sizes(), y.sizes(), 1);
-  distance::CheckBackward(kOp, {grad, x, y, d, dx, dy}, shape);
-  distance::Run(recipe, dx.dtype, distance::WalkPaired(x, y, grad, d, dx),
-                distance::WalkPaired(y, x, grad, d, dy));
+  const distance::BackwardArguments arguments{grad, x, y, d, dx, dy};
+  distance::CheckBackward(kOp, arguments, shape);
+  const auto x_walk = distance::WalkPaired(x, y, grad, d, dx);
+  const auto y_walk = distance::WalkPaired(y, x, grad, d, dy);
+  const bool single = x.sizes() == y.sizes() && recipe.sums == distance::PairSum::kNone;
+  distance::Dispatch(recipe, dx.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    if (single) {
+      distance::RunPairs<T>(recipe, arguments);
+    } else {
+      distance::RunBoth<T>(recipe, x_walk, y_walk);
+    }
+  });
 }
 
 }  // namespace lanewise

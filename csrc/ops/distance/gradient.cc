@@ -200,11 +200,7 @@ class Gradient<T>::Block {
         (from + k * row.stride).Read(row.stride, n, to);
       }
       if (unit != nullptr) {
-        const Centre& centre = unit->centre;
-        std::transform(to, to + n, to, [&](T value) {
-          return static_cast<T>(((value * centre.scale - centre.pivot) - centre.mean) *
-                                unit->inverse);
-        });
+        std::transform(to, to + n, to, [&](T value) { return unit->Of(value); });
       }
       std::fill(to + n, to + lanes_, T(0));
     }
@@ -396,9 +392,12 @@ class Gradient<T>::Block {
   // Totals to results, row by row.
   void Store(bool empty) const {
     for (int64_t i = 0; i < rows_; ++i) {
-      for (int64_t k = 0; k < count_; ++k) {
-        const int64_t at = At(i) + k / lanes_ * mr_ * lanes_ + k % lanes_;
-        out_row_[k] = empty ? T(0) : Finished(i, at);
+      int64_t at = At(i);
+      for (int64_t k = 0; k < count_; k += lanes_, at += mr_ * lanes_) {
+        const int64_t n = std::min(lanes_, count_ - k);
+        for (int64_t lane = 0; lane < n; ++lane) {
+          out_row_[k + lane] = empty ? T(0) : Finished(i, at + lane);
+        }
       }
       const int64_t stride = walk_.out.strides[walk_.out.rank - 1];
       g_.results_.Write(out_row_, count_,
@@ -407,9 +406,7 @@ class Gradient<T>::Block {
   }
   T Finished(int64_t i, int64_t at) const {
     if (!recipe_.unit) return static_cast<T>(recipe_.factor) * totals_[at];
-    const Unit& unit = x_units_[i];
-    const double across = double(totals_[at]) - double(x_[at]) * double(row_totals_[i * lanes_]);
-    return static_cast<T>(across * unit.inverse * unit.centre.scale);
+    return x_units_[i].Gradient(totals_[at], x_[at], row_totals_[i * lanes_]);
   }
 
   const Gradient& g_;

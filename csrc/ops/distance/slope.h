@@ -47,6 +47,17 @@ double SizeOf(const Row<T>& x, const Row<T>& y, int64_t d);
 struct Unit {
   Centre centre;
   double inverse = 1;
+
+  template <class T>
+  T Of(T coordinate) const {
+    return static_cast<T>(((coordinate * centre.scale - centre.pivot) - centre.mean) * inverse);
+  }
+  // The gradient by a coordinate of the row, which is x in the unit row, from Σ slope and Σ g·d.
+  template <class T>
+  T Gradient(T slopes, T x, T products) const {
+    const double across = double(slopes) - double(x) * double(products);
+    return static_cast<T>(across * inverse * centre.scale);
+  }
 };
 
 template <class T>
