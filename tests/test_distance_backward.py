@@ -311,6 +311,15 @@ def test_bits_do_not_depend_on_the_batch_or_other_rows(simd, rng, metric, p):
     np.testing.assert_array_equal(single.x, result.x[0, rows])
 
 
+def test_a_distance_rounded_to_0_has_no_gradient_whatever_the_other_rows():
+    x, y = np.array([[1e-9, 0], [3, 4]], np.float32), np.zeros((1, 2), np.float32)
+    for other in (5, np.nan, np.inf):
+        x[1, 0] = other
+        d = lw.pairwise_distances(x, y, "chebyshev").astype(np.float16)
+        dx, _ = lw.pairwise_distances_backward(np.ones((2, 1), np.float32), x, y, d, "chebyshev")
+        np.testing.assert_array_equal(dx[0], 0)
+
+
 # ------------------------------------------------------------------------------------------- dtypes
 
 

@@ -378,6 +378,7 @@ class Gradient<T>::Block {
         .Read(1, 1, &grad);
     (g_.d_ + (offsets_[3] + run.d + j * walk_.terms.inner_stride(2) + (row_ + i) * walk_.d_row))
         .Read(1, 1, &d);
+    if (d == 0) return;  // as in a block that is trusted, also where d was rounded to 0
     const int64_t term = run.at + j;
     double size = 0;
     if (recipe_.sums == PairSum::kSizes) size = SizeOf(XRow(i), YRow(term), walk_.coordinates());
