@@ -103,6 +103,23 @@ def test_numbers_of_rows_and_coordinates(rng, d, threads):
         check(x[:m], y[:n], k)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("bad", [[0], [199], [7, 8, 9, 150]])
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_some_rows_of_x_that_the_filter_does_not_test(simd, rng, dtype, bad):
+    x, y = (rng.normal(size=(n, 20)).astype(dtype) for n in (200, N))
+    y[::100] *= 1e4
+    far = lw.pairwise_distances(x[5:6], y).max()
+    for value in (np.nan, np.inf, 1e5, 0.1 * np.finfo(dtype).max):
+        x[bad, 3] = value
+        for k, threads in [(1, 1), (10, 2)]:
+            lw.set_num_threads(threads)
+            check(x, y, k)
+            check(x, y, k, "sqeuclidean")
+        for radius in (4.0, far, 1e5):
+            check_radius(x, y, radius)
+
+
 def test_matrices_of_a_batch_strides_and_types(simd, rng):
     x, y = rng.normal(size=(2, 3, 40, 33)), rng.normal(size=(3, 1000, 33))
     check(x, y, 3)

@@ -120,6 +120,8 @@ BENCHMARK_CAPTURE(NearestNeighbors, euclidean, Metric::kEuclidean)
     ->Unit(benchmark::kMicrosecond)
     ->Args({4096, 4096, 64, 1})
     ->Args({10000, 10000, 2, 10})
+    ->Args({1, 100000, 128, 10})  // packing of y
+    ->Args({2000, 25000, 8, 10})  // the least d that the filter takes
     ->Args({1000, 100000, 128, 10});
 
 }  // namespace

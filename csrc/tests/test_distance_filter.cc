@@ -99,7 +99,7 @@ int64_t CheckSurvivors(const Data<T>& data, int64_t d, Metric metric, size_t k) 
   for (int64_t begin = 0; begin < kY; begin += block) {
     filter.SetY(y_rows, begin, std::min(kY, begin + block));
     for (int64_t i = 0; i < kX; ++i) {
-      filter.SetLimit(i, FarthestBelow(thresholds[i], squared, d));
+      if (filter.Tests(i)) filter.SetLimit(i, FarthestBelow(thresholds[i], squared, d));
     }
     for (int64_t o = 0; o < filter.outlier_count(); ++o) {
       for (auto& of_row : found) of_row.push_back(filter.outliers()[o]);
@@ -107,7 +107,8 @@ int64_t CheckSurvivors(const Data<T>& data, int64_t d, Metric metric, size_t k) 
     std::vector<int64_t> last(kX, begin - 1);
     bool in_order = true;
     filter.ForEachSurvivor([&](int64_t i, int64_t j) {
-      in_order = in_order && i >= 0 && i < kX && j < std::min(kY, begin + block) && j > last[i];
+      in_order = in_order && i >= 0 && i < kX && filter.Tests(i) && j > last[i] &&
+                 j < std::min(kY, begin + block);
       last[i] = j;
       found[i].push_back(j);
       ++count;
@@ -119,7 +120,7 @@ int64_t CheckSurvivors(const Data<T>& data, int64_t d, Metric metric, size_t k) 
   for (int64_t i = 0; i < kX; ++i) {
     for (int64_t j = 0; j < kY; ++j) {
       if (!(distances[i * kY + j] <= thresholds[i])) continue;
-      lost += std::count(found[i].begin(), found[i].end(), j) != 1;
+      lost += filter.Tests(i) && std::count(found[i].begin(), found[i].end(), j) != 1;
     }
   }
   CHECK(lost == 0);

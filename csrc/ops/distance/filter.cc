@@ -102,24 +102,35 @@ void Filter<T>::ChooseFrame(const Matrix<T>& y, int64_t n, const Matrix<T>& x, i
                             int64_t end) {
   const int64_t sample = std::min(n, kSample);
   const auto sampled = [&](int64_t i) { return ReadRow(y.row(i * n / sample)); };
-  std::fill_n(centre_, d_, T(0));
-  T used = 0;
-  for (int64_t i = 0; i < sample; ++i) {
-    const T* row = sampled(i);
-    if (!std::isfinite(Norm(row))) continue;
-    used += 1;
-    for (int64_t k = 0; k < d_; ++k) centre_[k] += (row[k] - centre_[k]) / used;
-  }
-  double norms[kSample];
+  double norms[kSample], sorted[kSample];
   int64_t count = 0;
-  for (int64_t i = 0; i < sample; ++i) {
-    const double norm = Norm(sampled(i));
-    if (std::isfinite(norm)) norms[count++] = norm;
-  }
+  const auto measure = [&] {
+    count = 0;
+    for (int64_t i = 0; i < sample; ++i) {
+      norms[i] = Norm(sampled(i));
+      if (std::isfinite(norms[i])) sorted[count++] = norms[i];
+    }
+    std::sort(sorted, sorted + count);
+  };
   scale_ = 0;
+  std::fill_n(centre_, d_, T(0));
+  measure();
+  // Twice the mean of the rows that do not stand out from the mean before: one row of 1000 times
+  // the norm of others would move it far from these.
+  for (int pass = 0; pass < 2 && count > 0; ++pass) {
+    const double most = 4 * sorted[count / 2];
+    std::fill_n(centre_, d_, T(0));
+    T used = 0;
+    for (int64_t i = 0; i < sample; ++i) {
+      if (!std::isfinite(norms[i]) || norms[i] > most) continue;
+      const T* row = sampled(i);
+      used += 1;
+      for (int64_t k = 0; k < d_; ++k) centre_[k] += (row[k] - centre_[k]) / used;
+    }
+    measure();
+  }
   if (count == 0) return;
-  std::sort(norms, norms + count);
-  double largest = std::min(1.5 * norms[count - 1], 4 * norms[count - 1 - count / 16]);
+  double largest = std::min(1.5 * sorted[count - 1], 4 * sorted[count - 1 - count / 16]);
   const double most = largest == 0 ? std::numeric_limits<double>::infinity() : 8 * largest;
   for (int64_t i = begin; i < end; ++i) {
     const double norm = Norm(ReadRow(x.row(i)));
@@ -178,15 +189,13 @@ bool Filter<T>::SetX(const Matrix<T>& y, int64_t n, const Matrix<T>& x, int64_t 
   ChooseFrame(y, n, x, begin, end);
   if (scale_ == 0 || d_ > kMostCoordinates) return false;
   x_count_ = end - begin;
-  bool good = true;
   const int64_t mr = static_cast<int64_t>(kernels_.mr);
   Pack(x, begin, end, mr, x_tiles_, [&](int64_t i, const Quantised& row) {
-    x_norms_[i] = row.norm;
+    x_norms_[i] = row.good ? row.norm : -1;
     x_residuals_[i] = row.residual;
-    good = good && row.good;
   });
   std::fill(least_, least_ + RoundUp(x_count_, mr), kNever);
-  return good;
+  return true;
 }
 
 template <class T>

@@ -48,8 +48,12 @@ class Filter {
                              int64_t y_rows);
 
   // Chooses c and s for y, n rows, and rows [begin, end) of x, and quantises the latter. False if
-  // some cannot be quantised to any use: they are infinite or NaN, or too far from y.
+  // there are none for y.
   bool SetX(const Matrix<T>& y, int64_t n, const Matrix<T>& x, int64_t begin, int64_t end);
+
+  // Whether row begin + i of x is tested. Others, which are infinite or NaN, or too far from y, are
+  // never among the survivors.
+  bool Tests(int64_t i) const { return x_norms_[i] >= 0; }
 
   // Quantises rows [begin, end) of y. Those that cannot be are the block's outliers, which are
   // never among the survivors. Forgets the limits.
@@ -57,7 +61,7 @@ class Filter {
   const int64_t* outliers() const { return outliers_; }
   int64_t outlier_count() const { return outlier_count_; }
 
-  // Rows of y farther than this from row begin + i of x need not be found.
+  // Rows of y farther than this from row begin + i of x, which is tested, need not be found.
   void SetLimit(int64_t i, double distance);
 
   // f(i, j) for each pair of row begin + i of x and row j of y that may be within the limit of i,
@@ -118,7 +122,7 @@ class Filter {
   int32_t* quantised_ = nullptr;   // [row of a tile][pair]
   int32_t* x_tiles_ = nullptr;     // [tile][pair][mr]
   int32_t* y_panels_ = nullptr;    // [panel][pair][nr]
-  int32_t* x_norms_ = nullptr;     // |q(x)|²
+  int32_t* x_norms_ = nullptr;     // |q(x)|², or -1 for rows that are not tested
   double* x_residuals_ = nullptr;  // r(x)
   int32_t* least_ = nullptr;       // (|q(x)|² - B²)/2
   int32_t* start_ = nullptr;       // -|q(y)|²/2

@@ -82,9 +82,9 @@ class FilteredSearch {
   void Run(int64_t row_begin, int64_t row_end, int64_t column_begin, int64_t column_end,
            Chooser<T>& chooser) {
     if (!use_.filtered) {
-      return exact_.Run(row_begin, row_end, column_begin, column_end, chooser);
+      return exact_.Run(row_begin, row_end, column_begin, column_end, row_begin, chooser);
     }
-    if (seen_ == 0 && !filter_.SetX(operands_.y, use_.n, operands_.x, row_begin, row_end)) {
+    if (seen_ == 0 && !SetX(row_begin, row_end)) {
       unfiltered_until_ = std::numeric_limits<int64_t>::max();
     }
     while (column_begin < column_end) {
@@ -94,7 +94,7 @@ class FilteredSearch {
       const int64_t end = std::min(column_end, column_begin + std::min(sizes_.columns, most));
       const bool filtered =
           wait <= 0 && RunFiltered(row_begin, row_end, column_begin, end, chooser);
-      if (!filtered) exact_.Run(row_begin, row_end, column_begin, end, chooser);
+      if (!filtered) exact_.Run(row_begin, row_end, column_begin, end, row_begin, chooser);
       seen_ += end - column_begin;
       // It may help when limits are tighter.
       if (wait <= 0 && !filtered) unfiltered_until_ = 4 * seen_;
@@ -117,6 +117,26 @@ class FilteredSearch {
     }
   };
 
+  // f(begin, end) for each run of rows, counted from the first, that the filter does not test.
+  template <class F>
+  void ForEachUntested(int64_t rows, const F& f) const {
+    for (int64_t end = 0; end < rows; ++end) {
+      const int64_t begin = end;
+      while (end < rows && !filter_.Tests(end)) ++end;
+      if (begin < end) f(begin, end);
+    }
+  }
+
+  // Whether the filter may pay: each run of rows that it does not test has the columns packed for
+  // it, which costs as much as some 16 rows.
+  bool SetX(int64_t row_begin, int64_t row_end) {
+    if (!filter_.SetX(operands_.y, use_.n, operands_.x, row_begin, row_end)) return false;
+    int64_t cost = 0;
+    ForEachUntested(row_end - row_begin,
+                    [&](int64_t begin, int64_t end) { cost += 16 + end - begin; });
+    return cost <= (row_end - row_begin) / 4;
+  }
+
   // More than that are left to ExactSearch, all of whose distances cost as much as these.
   static int64_t MostPairs(int64_t rows, int64_t columns) { return rows * columns / 16; }
 
@@ -129,7 +149,7 @@ class FilteredSearch {
       chooser.Tighten(i);
       T limit;  // a NaN if there is none
       std::memcpy(&limit, chooser.limits() + i, sizeof(limit));
-      filter_.SetLimit(i, FarthestBelow(limit, squared_, d_));
+      if (filter_.Tests(i)) filter_.SetLimit(i, FarthestBelow(limit, squared_, d_));
     }
     const int64_t most = MostPairs(rows, column_end - column_begin);
     int64_t count = 0;
@@ -141,7 +161,7 @@ class FilteredSearch {
     if (!filter_.ForEachSurvivor(add)) return false;
     for (int64_t o = 0; o < filter_.outlier_count(); ++o) {
       for (int64_t i = 0; i < rows; ++i) {
-        if (!add(i, filter_.outliers()[o])) return false;
+        if (filter_.Tests(i) && !add(i, filter_.outliers()[o])) return false;
       }
     }
     if (filter_.outlier_count() > 0) {
@@ -149,6 +169,9 @@ class FilteredSearch {
                 [](Pair a, Pair b) { return std::tie(a.y, a.x) < std::tie(b.y, b.x); });
     }
     Offer(pairs_, count, row_begin, column_begin, chooser);
+    ForEachUntested(rows, [&](int64_t begin, int64_t end) {
+      exact_.Run(row_begin + begin, row_begin + end, column_begin, column_end, row_begin, chooser);
+    });
     return true;
   }
 

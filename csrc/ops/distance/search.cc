@@ -53,8 +53,8 @@ bool ExactSearch<T>::Find(const Tile& tile, const T* values, const DistanceKey<T
 }
 
 template <class T>
-void ExactSearch<T>::Search(const Tile& tile, int64_t row_begin, Chooser<T>& chooser) {
-  const int64_t row = tile.row - row_begin;
+void ExactSearch<T>::Search(const Tile& tile, int64_t first_row, Chooser<T>& chooser) {
+  const int64_t row = tile.row - first_row;
   const DistanceKey<T>* const limits = chooser.limits() + row;
   if (screens_) {
     DistanceKey<T>* const total_limits = total_limits_ + tile.block_row;
@@ -75,9 +75,9 @@ void ExactSearch<T>::Search(const Tile& tile, int64_t row_begin, Chooser<T>& cho
 
 template <class T>
 void ExactSearch<T>::Run(int64_t row_begin, int64_t row_end, int64_t column_begin,
-                         int64_t column_end, Chooser<T>& chooser) {
+                         int64_t column_end, int64_t first_row, Chooser<T>& chooser) {
   tiles_.ForEach(row_begin, row_end, column_begin, column_end,
-                 [&](const Tile& tile) { Search(tile, row_begin, chooser); });
+                 [&](const Tile& tile) { Search(tile, first_row, chooser); });
 }
 
 template class ExactSearch<float>;

@@ -68,15 +68,16 @@ class ExactSearch {
 
   static size_t ScratchBytes(const Recipe& recipe, const Plan& plan);
 
-  // Offers to `chooser`, whose rows are [row_begin, row_end) of x, each of the columns
-  // [column_begin, column_end) that is below its limit; each row's columns in ascending order.
+  // Offers to `chooser`, whose rows are those of x from first_row on, for each of the rows
+  // [row_begin, row_end) of x the columns [column_begin, column_end) that are below its limit; each
+  // row's columns in ascending order.
   void Run(int64_t row_begin, int64_t row_end, int64_t column_begin, int64_t column_end,
-           Chooser<T>& chooser);
+           int64_t first_row, Chooser<T>& chooser);
 
  private:
   using Tile = typename Tiles<T>::Tile;
 
-  void Search(const Tile& tile, int64_t row_begin, Chooser<T>& chooser);
+  void Search(const Tile& tile, int64_t first_row, Chooser<T>& chooser);
   // Whether any of totals (or distances) [row][NR] has a key below its row's; found_ then has
   // which.
   bool Find(const Tile& tile, const T* values, const DistanceKey<T>* limits);
