@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import math
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import lanewise as lw
 import numpy as np
@@ -106,41 +102,6 @@ def neighbors(case: Case, data: Data, variant: str) -> Prepared:
     return search, lambda found: found_distances(case, data, *found)
 
 
-STREAMED = 32 << 20  # results of so many bytes are stored past the caches
-
-
-def stores(size: int) -> float:
-    """Bytes per second of stores to an array, as fast as Python finds them.
-
-    Of memset, each thread in a part of its own, whose lines may be read before they are
-    overwritten; or, where results are large, of distances of one coordinate, whose are not.
-    """
-    threads = lw.get_num_threads()
-    parts = [np.ones(max(size // threads, 1 << 17), np.uint8) for _ in range(threads)]
-    repeats = max(1, (1 << 26) // (parts[0].nbytes * threads))
-
-    def fill(part: np.ndarray) -> None:
-        for _ in range(repeats):
-            ctypes.memset(part.ctypes.data, 0, part.nbytes)  # without the GIL
-
-    with ThreadPoolExecutor(threads) as pool:
-        filled = repeats * threads * parts[0].nbytes / least(lambda: list(pool.map(fill, parts)))
-    if size < STREAMED:
-        return filled
-    x = np.zeros((math.isqrt(size // 4), 1), np.float32)
-    return max(filled, 4 * len(x) ** 2 / least(lambda: lw.pairwise_distances(x, x, "chebyshev")))
-
-
-def least(call: Callable[[], object]) -> float:
-    """Seconds of the shortest of some calls."""
-    found = []
-    for _ in range(7):
-        start = time.perf_counter()
-        call()
-        found.append(time.perf_counter() - start)
-    return min(found)
-
-
 def roof(kind: str, of: str | int) -> float:
     """The machine's limit now: multiply-adds of a dtype in flops per second, or bytes per second.
 
@@ -151,7 +112,7 @@ def roof(kind: str, of: str | int) -> float:
     if kind == "fma":
         return lw._core.fma_peak(np.dtype(of))
     if kind == "store":
-        return stores(int(of))
+        return lw._core.stores(int(of))
     return lw._core.bandwidth(max(int(of) // 3, 1 << 18))
 
 

@@ -25,6 +25,7 @@ void BindRuntime(py::module_& m) {
       },
       py::arg("dtype"));
   m.def("bandwidth", &MeasureBandwidth, py::arg("bytes"), py::call_guard<py::gil_scoped_release>());
+  m.def("stores", &MeasureStores, py::arg("bytes"), py::call_guard<py::gil_scoped_release>());
 }
 
 }  // namespace lanewise::bindings

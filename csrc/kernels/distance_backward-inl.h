@@ -125,6 +125,12 @@ struct HalvesPowerSlope : SlopeOf {
   }
 };
 
+// Once for each type, as it is long.
+template <class D, class V>
+HWY_NOINLINE V PositivePower(D d, V share, double p) {
+  return math::Pow(d, share, math::ExponentOf(d, p));
+}
+
 // Negative powers are 1 by the positive one; a share of 0, which has none, counts as no difference.
 struct PowerSlope : SlopeOf {
   static constexpr size_t kRows = 1;
@@ -134,7 +140,7 @@ struct PowerSlope : SlopeOf {
   template <class D, class V>
   HWY_INLINE V Add(D d, V x, V y, V c, V s, V sum) const {
     const V t = hn::Sub(x, y), share = hn::Mul(hn::Abs(t), s);
-    V power = math::Pow(d, share, math::ExponentOf(d, std::abs(p)));
+    V power = PositivePower(d, share, std::abs(p));
     if (p < 0) power = hn::Div(hn::Set(d, hn::TFromD<D>(1)), power);
     power = hn::IfThenZeroElse(hn::Eq(share, hn::Zero(d)), power);
     return hn::MulAdd(c, WithSignOf(d, t, power), sum);

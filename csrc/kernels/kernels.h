@@ -669,6 +669,8 @@ struct RooflineKernels {
   double (*fma_f64)(size_t iterations);
   // out[i] = a[i] + b[i], past the caches if `stream`; 64-byte aligned, n a multiple of 16.
   void (*add)(const float* a, const float* b, size_t n, bool stream, float* out);
+  // out[i] = 0 likewise.
+  void (*fill)(size_t n, bool stream, float* out);
 };
 
 const RooflineKernels& RooflineKernelsFor(SimdTarget target);

@@ -1,5 +1,6 @@
 // The peaks that benchmarks report against. FMA: 12 independent chains of multiply-adds, enough to
 // cover a latency of 4-6 cycles on two pipes. Bandwidth: two streams in, one out.
+// Stores: one out.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/roofline.cc"
 #include "hwy/foreach_target.h"
@@ -46,9 +47,25 @@ void AddStreams(const float* a, const float* b, size_t n, bool stream, float* ou
   }
 }
 
+void Fill(size_t n, bool stream, float* out) {
+  const hn::ScalableTag<float> d;
+  const size_t lanes = hn::Lanes(d);
+  const auto zero = hn::Zero(d);
+  if (stream) {
+    for (size_t i = 0; i < n; i += lanes) hn::Stream(zero, d, out + i);
+    hwy::FlushStream();
+  } else {
+    for (size_t i = 0; i < n; i += lanes) hn::Store(zero, d, out + i);
+  }
+}
+
 constexpr size_t kFlopsPerByte = 2 * kChains * HWY_MAX_BYTES;
-constexpr RooflineKernels kRoofline{kFlopsPerByte / sizeof(float), kFlopsPerByte / sizeof(double),
-                                    FmaChains<float>, FmaChains<double>, AddStreams};
+constexpr RooflineKernels kRoofline{kFlopsPerByte / sizeof(float),
+                                    kFlopsPerByte / sizeof(double),
+                                    FmaChains<float>,
+                                    FmaChains<double>,
+                                    AddStreams,
+                                    Fill};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace lanewise

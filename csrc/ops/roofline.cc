@@ -46,6 +46,30 @@ class Streams {
   float* const data_;
 };
 
+// The arrays of a measurement, of n elements: a part for each thread, of whole cache lines.
+struct Parts {
+  const int threads = GetNumThreads();
+  const int64_t part, n;
+
+  explicit Parts(int64_t bytes)
+      : part(RoundUp(CeilDiv(bytes, int64_t{sizeof(float)} * threads), 16)), n(part * threads) {}
+  int64_t bytes() const { return n * int64_t{sizeof(float)}; }
+
+  // Of one array, if run(at) works on the part that begins there. About 64 M elements a run. Each
+  // thread repeats its own part, so that small arrays stay in its cache and no thread waits for
+  // another in between.
+  template <class F>
+  double BytesPerSecond(const F& run) const {
+    const int64_t repeats = std::max<int64_t>(1, (int64_t{1} << 26) / n);
+    const double seconds = BestSeconds([&] {
+      ParallelFor({threads, threads * kRunNs, 0}, [&](int64_t thread, Scratch) {
+        for (int64_t r = 0; r < repeats; ++r) run(thread * part);
+      });
+    });
+    return static_cast<double>(bytes() * repeats) / seconds;
+  }
+};
+
 }  // namespace
 
 double MeasureFmaPeak(DType dtype) {
@@ -68,24 +92,24 @@ double MeasureFmaPeak(DType dtype) {
 
 double MeasureBandwidth(int64_t bytes) {
   const RooflineKernels& kernels = RooflineKernelsFor(ActiveTarget());
-  const int threads = GetNumThreads();
-  // Each thread's part of an array is whole cache lines.
-  const int64_t size = sizeof(float), part = RoundUp(CeilDiv(bytes, size * threads), 16);
-  const int64_t n = part * threads;
-  const Streams a(n), b(n), out(n);
-  const bool stream = 3 * n * size >= kStreamedBytes;
-  // About 64 M elements a run. Each thread repeats its own part, so that small arrays stay in its
-  // cache and no thread waits for another in between.
-  const int64_t repeats = std::max<int64_t>(1, (int64_t{1} << 26) / n);
-  const double seconds = BestSeconds([&] {
-    ParallelFor({threads, threads * kRunNs, 0}, [&](int64_t thread, Scratch) {
-      for (int64_t r = 0; r < repeats; ++r) {
-        const int64_t at = thread * part;
-        kernels.add(a.get() + at, b.get() + at, part, stream, out.get() + at);
-      }
-    });
+  const Parts parts(bytes);
+  const Streams a(parts.n), b(parts.n), out(parts.n);
+  const bool stream = 3 * parts.bytes() >= kStreamedBytes;
+  return 3 * parts.BytesPerSecond([&](int64_t at) {
+    kernels.add(a.get() + at, b.get() + at, parts.part, stream, out.get() + at);
   });
-  return 3.0 * static_cast<double>(n * size * repeats) / seconds;
+}
+
+double MeasureStores(int64_t bytes) {
+  const RooflineKernels& kernels = RooflineKernelsFor(ActiveTarget());
+  const Parts parts(bytes);
+  const Streams out(parts.n);
+  const auto measure = [&](bool stream) {
+    return parts.BytesPerSecond(
+        [&](int64_t at) { kernels.fill(parts.part, stream, out.get() + at); });
+  };
+  const double cached = measure(false);
+  return parts.bytes() < kStreamedBytes ? cached : std::max(cached, measure(true));
 }
 
 }  // namespace lanewise

@@ -25,6 +25,13 @@ double MeasureFmaPeak(DType dtype);
 /// @throws std::bad_alloc  if there is no memory for them
 double MeasureBandwidth(int64_t bytes);
 
+/// Bytes per second that are written to one array; from 32 MB on, the faster of stores through the
+/// caches and past them. Otherwise as MeasureBandwidth.
+///
+/// @param bytes  the size of the array
+/// @throws std::bad_alloc  if there is no memory for it
+double MeasureStores(int64_t bytes);
+
 }  // namespace lanewise
 
 #endif  // LANEWISE_ROOFLINE_H_

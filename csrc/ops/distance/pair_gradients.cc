@@ -24,6 +24,16 @@ constexpr int64_t kPiece = int64_t{1} << 16;
 // grad, d, x, y, dx and dy.
 using Positions = MergedAxes<6>;
 
+Positions PositionsOf(const BackwardArguments& arguments) {
+  const auto& [grad, x, y, d, dx, dy] = arguments;
+  Positions positions;
+  for (int a = 0; a < grad.rank; ++a) {
+    positions.Append(grad.shape[a], {grad.strides[a], d.strides[a], x.strides[a], y.strides[a],
+                                     dx.strides[a], dy.strides[a]});
+  }
+  return positions;
+}
+
 // An operand and the gradient by it.
 template <class T>
 struct Side {
@@ -33,7 +43,8 @@ struct Side {
   const int64_t row, out_row;        // between rows
   const int array;                   // of Positions; the gradient's is two further
 
-  Side(const TensorView& view, const TensorView& out, const Positions& positions, int array_)
+  [[gnu::noinline]] Side(const TensorView& view, const TensorView& out, const Positions& positions,
+                         int array_)
       : from(view),
         to(out),
         stride(view.strides[view.rank - 1]),
@@ -72,16 +83,6 @@ class Pairs {
   }
 
  private:
-  static Positions PositionsOf(const BackwardArguments& arguments) {
-    const auto& [grad, x, y, d, dx, dy] = arguments;
-    Positions positions;
-    for (int a = 0; a < grad.rank; ++a) {
-      positions.Append(grad.shape[a], {grad.strides[a], d.strides[a], x.strides[a], y.strides[a],
-                                       dx.strides[a], dy.strides[a]});
-    }
-    return positions;
-  }
-
   // Some rows after others, in one thread's scratch.
   class Block {
    public:
@@ -112,13 +113,14 @@ class Pairs {
     }
 
    private:
-    static const T* Line(const Source<T>& from, int64_t stride, int64_t n, T* buffer) {
+    [[gnu::noinline]] static const T* Line(const Source<T>& from, int64_t stride, int64_t n,
+                                           T* buffer) {
       if (from.native() && (stride == 1 || n == 1)) return from.InPlace();
       from.Read(stride, n, buffer);
       return buffer;
     }
 
-    bool FindCoefficients() {
+    [[gnu::noinline]] bool FindCoefficients() {
       const Positions& at = g_.positions_;
       pairs_ = {};
       pairs_.g = Line(g_.grad_ + offsets_[0], at.inner_stride(0), count_, grad_line_);
@@ -129,7 +131,7 @@ class Pairs {
           pairs_, count_, c_, recipe_.second ? s_ : nullptr);
     }
 
-    void FindUnits() {
+    [[gnu::noinline]] void FindUnits() {
       if (!recipe_.unit) return;
       for (int side = 0; side < 2; ++side) {
         const Side<T>& own = g_.sides_[side];
@@ -141,12 +143,13 @@ class Pairs {
     }
 
     // Coordinates [first, first + terms) of all rows; there is one row if these are not all.
-    void Slopes(int64_t first, int64_t terms, bool trusted) {
+    [[gnu::noinline]] void Slopes(int64_t first, int64_t terms, bool trusted) {
       for (int64_t i = 0; i < count_; ++i) {
         std::fill_n(cs_ + i * terms, terms, c_[i]);
         if (recipe_.second) std::fill_n(ss_ + i * terms, terms, s_[i]);
       }
-      const T* rows[2] = {Packed(0, first, terms), Packed(1, first, terms)};
+      const T* rows[2];
+      for (int side = 0; side < 2; ++side) rows[side] = Packed(g_.sides_[side], side, first, terms);
       for (int side = 0; side < 2; ++side) {
         const Side<T>& own = g_.sides_[side];
         const int64_t at = offsets_[own.array + 2] + first * own.out_stride;
@@ -164,8 +167,8 @@ class Pairs {
     }
 
     // Rows as one run, where they are or in rows_.
-    const T* Packed(int side, int64_t first, int64_t terms) const {
-      const Side<T>& own = g_.sides_[side];
+    [[gnu::noinline]] const T* Packed(const Side<T>& own, int side, int64_t first,
+                                      int64_t terms) const {
       const Source<T> from = own.from + (offsets_[own.array] + first * own.stride);
       const bool run = own.stride == 1 && (count_ == 1 || own.row == terms);
       if (run && from.native() && !recipe_.unit) return from.InPlace();
@@ -180,7 +183,7 @@ class Pairs {
     }
 
     // The last vector, where there is not a whole one, in scratch.
-    void Kernel(const T* const* rows, int side, int64_t n, T* out) const {
+    [[gnu::noinline]] void Kernel(const T* const* rows, int side, int64_t n, T* out) const {
       const auto kernel = g_.kernels_.slopes[static_cast<int>(recipe_.slope)];
       const int64_t lanes = g_.kernels_.lanes, whole = n / lanes * lanes, rest = n - whole;
       kernel(rows[side], rows[1 - side], cs_, ss_, whole, recipe_.p, out);
@@ -196,7 +199,8 @@ class Pairs {
     }
 
     // Coefficients that are not trusted are 0.
-    void AddExactSlopes(const T* const* rows, int side, int64_t terms, T* out) const {
+    [[gnu::noinline]] void AddExactSlopes(const T* const* rows, int side, int64_t terms,
+                                          T* out) const {
       for (int64_t i = 0; i < count_; ++i) {
         if (c_[i] != 0) continue;
         for (int64_t k = i * terms; k < (i + 1) * terms; ++k) {
@@ -206,7 +210,7 @@ class Pairs {
       }
     }
 
-    void Finish(const T* x, int side, int64_t terms, T* out) const {
+    [[gnu::noinline]] void Finish(const T* x, int side, int64_t terms, T* out) const {
       const T factor = static_cast<T>(recipe_.factor);
       if (recipe_.unit) {
         for (int64_t i = 0; i < count_; ++i) {
