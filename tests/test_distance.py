@@ -607,3 +607,18 @@ def test_results_that_are_stored_past_the_caches(simd, rng, metric, dtype):
         np.testing.assert_array_equal(lw.pairwise_distances(x, y, metric, out=out), expected)
         assert np.all(memory[:start] == -1)
         assert np.all(memory[start + expected.size :] == -1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_roots_are_rounded_to_nearest(simd, rng, dtype):
+    """Those of all sums that are neither too small nor too large to be trusted."""
+    largest = np.finfo(dtype).maxexp // 2 - 4
+    x, y = (rng.normal(size=(1000, 3)) for _ in "xy")
+    x *= 2.0 ** rng.integers(-largest, largest, (1000, 1))
+    y *= 2.0 ** rng.integers(-largest, largest, (1000, 1))
+    x[:9], y[:9] = x[9], x[9]  # among roots of 0
+    x, y = x.astype(dtype), y.astype(dtype)
+    squares = lw.pairwise_distances(x, y, "sqeuclidean")
+    trusted = (squares == 0) | (squares > np.finfo(dtype).tiny * 16)
+    assert trusted.mean() > 0.99
+    same(lw.pairwise_distances(x, y)[trusted], np.sqrt(squares)[trusted])
