@@ -46,7 +46,8 @@ def rows(kind, rng, d, dtype):
     elif kind == "ever farther":
         z[M:] *= np.linspace(0.1, 5, N)[:, None]
     z = z.astype(dtype)
-    return z[:M], z[M:]
+    # All of the denormal are computed one by one: no more than what is filtered for a few of them.
+    return z[:M], z[M:][: 560 if kind == "denormal" else N]
 
 
 KINDS = [

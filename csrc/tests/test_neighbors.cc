@@ -1,3 +1,5 @@
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -143,16 +145,23 @@ TEST_CASE("neighbours: progress ascends to 1, and what it throws is thrown") {
 }
 
 TEST_CASE("neighbours: more rows of y than 32 bits count") {
-  // One row again and again, of which only the number tells.
-  const std::vector<float> row{1}, query{3};
-  TensorView y(row.data(), {(int64_t{1} << 32) + 1, 1});
-  y.strides[0] = 0;
-  std::vector<float> distance(1);
-  std::vector<int64_t> index(1, -1);
-  PairwiseArgmin({query.data(), {1, 1}}, y, Metric::kManhattan, {distance.data(), {1}},
-                 {index.data(), {1}});
-  CHECK(distance[0] == 2);
-  CHECK(index[0] == 0);
+  // Zeros that are one page of memory again and again, but for the last two rows.
+  const int64_t n = (int64_t{1} << 32) + 2;
+  const size_t bytes = n * sizeof(float);
+  void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  REQUIRE(memory != MAP_FAILED);
+  madvise(memory, bytes, MADV_HUGEPAGE);
+  float* const rows = static_cast<float*>(memory);
+  rows[n - 2] = rows[n - 1] = 1;
+  const float query = 3;
+  float distance = 0;
+  int64_t index = -1;
+  PairwiseArgmin({&query, {1, 1}}, {rows, {n, 1}}, Metric::kManhattan, {&distance, {1}},
+                 {&index, {1}});
+  CHECK(distance == 2);
+  CHECK(index == n - 2);
+  munmap(memory, bytes);
 }
 
 TEST_CASE("neighbours: wrong views and options are refused") {

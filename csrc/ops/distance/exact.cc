@@ -77,15 +77,8 @@ T Minkowski(const Row<T>& x, const Row<T>& y, int64_t d, double p) {
 }
 
 template <class T>
-double Scale(const Row<T>& x, int64_t d) {
-  double largest = 0;
-  ForEachPair(x, x, d, [&](double a, double) { largest = std::max(largest, std::abs(a)); });
-  return ScaleFor(largest);
-}
-
-template <class T>
 T Cosine(const Row<T>& x, const Row<T>& y, int64_t d) {
-  const double x_scale = Scale(x, d), y_scale = Scale(y, d);
+  const double x_scale = ScaleFor(LargestOf(x, d)), y_scale = ScaleFor(LargestOf(y, d));
   double dot = 0, x2 = 0, y2 = 0;
   ForEachPair(x, y, d, [&](double a, double b) {
     a *= x_scale;

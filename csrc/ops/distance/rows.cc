@@ -10,14 +10,19 @@ double ScaleFor(double largest) {
 }
 
 template <class T>
-Centre CentreOf(const Row<T>& row, int64_t d) {
-  if (d == 0) return {};
+double LargestOf(const Row<T>& row, int64_t d) {
   double largest = 0;
   row.ForEachChunk(0, d, [&](const T* chunk, int64_t n) {
     for (int64_t k = 0; k < n; ++k) largest = std::max(largest, std::abs(double(chunk[k])));
   });
+  return largest;
+}
+
+template <class T>
+Centre CentreOf(const Row<T>& row, int64_t d) {
+  if (d == 0) return {};
   Centre centre;
-  centre.scale = ScaleFor(largest);
+  centre.scale = ScaleFor(LargestOf(row, d));
   T pivot;
   row.source.Read(1, 1, &pivot);
   centre.pivot = pivot * centre.scale;
@@ -111,6 +116,7 @@ LeadingAxes LeadingAxesOf(const TensorView& x, const TensorView& y, int inner,
 }
 
 #define LANEWISE_INSTANTIATE(T)                                                             \
+  template double LargestOf(const Row<T>&, int64_t);                                        \
   template Centre CentreOf(const Row<T>&, int64_t);                                         \
   template void PackRow(const Row<T>&, Form, const Centre&, int64_t, int64_t, int64_t, T*); \
   template void PackPanel(const DistanceKernels<T>&, const Matrix<T>&, Form, const Centre*, \

@@ -59,6 +59,10 @@ struct Centre {
 // 2^1000, which brings the smallest subnormal, 2^-1074, to 2^-74. 1 for 0, inf and NaN.
 double ScaleFor(double largest);
 
+// The largest absolute value of d coordinates; NaN do not count, and of none it is 0.
+template <class T>
+double LargestOf(const Row<T>& row, int64_t d);
+
 template <class T>
 Centre CentreOf(const Row<T>& row, int64_t d);
 

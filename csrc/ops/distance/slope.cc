@@ -1,6 +1,5 @@
 #include "ops/distance/slope.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "ops/distance/metric.h"
@@ -113,11 +112,7 @@ Unit UnitOf(const Row<T>& row, int64_t d, bool centred) {
   if (centred) {
     unit.centre = CentreOf(row, d);
   } else {
-    double largest = 0;
-    row.ForEachChunk(0, d, [&](const T* chunk, int64_t n) {
-      for (int64_t k = 0; k < n; ++k) largest = std::max(largest, std::abs(double(chunk[k])));
-    });
-    unit.centre.scale = ScaleFor(largest);
+    unit.centre.scale = ScaleFor(LargestOf(row, d));
   }
   const Centre centre = unit.centre;
   double total = 0;
