@@ -46,8 +46,8 @@ class Gradient {
   Gradient(const SlopeRecipe& recipe, const Walk& walk);
 
   double total_ns() const;
-  // Cuts it into tasks; `share` of this and other gradients' cost is its own.
-  void Plan(double share);
+  // Cuts it into tasks; all_ns is the cost of all gradients that are computed together.
+  void Plan(double all_ns);
   int64_t tasks() const { return walk_.empty() ? 0 : CeilDiv(units_, units_per_task_); }
   size_t ScratchBytes() const;
   void Run(int64_t task, Scratch scratch) const;
