@@ -3,6 +3,7 @@
 #define LANEWISE_OPS_DISTANCE_FINISH_H_
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 
 #include "kernels/kernels.h"
@@ -108,11 +109,14 @@ class Finisher {
     }
   }
 
-  // A row's distance from itself, where it is defined by differences: these do not underflow.
-  bool IsZero(T total, const Row<T>& x, const Row<T>& y) const {
-    return (recipe_.finish == Finish::kSqrt || recipe_.finish == Finish::kRoot) && total == 0 &&
-           x.source.InPlace() == y.source.InPlace() && x.stride == y.stride && x.source.native() &&
-           y.source.native();
+  // Whether a total of differences is 0 because the rows are the same, and not by underflow.
+  bool AreSame(T total, const Row<T>& x, const Row<T>& y) const {
+    const bool differences = recipe_.finish == Finish::kSqrt || recipe_.finish == Finish::kRoot;
+    if (!differences || total != 0 || x.stride != y.stride) return false;
+    if (!x.source.native() || !y.source.native()) return false;
+    const T *a = x.source.InPlace(), *b = y.source.InPlace();
+    const size_t bytes = static_cast<size_t>(d_) * sizeof(T);
+    return a == b || (x.stride == 1 && std::memcmp(a, b, bytes) == 0);
   }
 
   // Computes again, one at a time, the results that the kernel doubts.
@@ -123,7 +127,7 @@ class Finisher {
         if (IsTrusted(tile, i, j)) continue;
         const auto [x, y] = rows(i, j);
         out[i * out_stride + j] =
-            IsZero(tile.totals[i * nr_ + j], x, y) ? T(0) : ExactDistance(recipe_, x, y, d_);
+            AreSame(tile.totals[i * nr_ + j], x, y) ? T(0) : ExactDistance(recipe_, x, y, d_);
       }
     }
   }

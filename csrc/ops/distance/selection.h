@@ -23,7 +23,7 @@ class Selection final : public Chooser<T> {
  public:
   using Candidate = Neighbor<Bits>;
 
-  static bool KeptInResults(int64_t k) { return ListLength(k) <= k; }
+  static bool KeptInResults(int64_t k) { return k > 1 && ListLength(k) <= k; }
   // Rows for which the lists stay in a thread's share of the caches.
   static int64_t MostRows(int64_t k) {
     return kBytes / (ListLength(k) * int64_t{sizeof(Candidate)});
