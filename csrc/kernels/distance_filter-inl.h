@@ -13,6 +13,7 @@
 #include "hwy/highway.h"
 #include "kernels/kernels.h"
 #include "kernels/pairs-inl.h"
+#include "kernels/transpose-inl.h"
 #include "kernels/unroll.h"
 #include "kernels/vector-inl.h"
 
@@ -124,6 +125,7 @@ constexpr DistanceFilterKernels MakeDistanceFilterKernels() {
   kernels.quantise_f32 = Quantise<float>;
   kernels.quantise_f64 = Quantise<double>;
   kernels.survivors = Survivors;
+  kernels.transpose = TransposeBlock<int32_t>;
   return kernels;
 }
 constexpr DistanceFilterKernels kDistanceFilter = MakeDistanceFilterKernels();

@@ -158,6 +158,9 @@ struct DistanceFilterKernels {
   // leave int32. Panel and start are 64-byte aligned.
   bool (*survivors)(const int32_t* rows, const int32_t* panel, size_t pairs, const int32_t* start,
                     const int32_t* least, uint64_t* lanes);
+  // to[c][r] = from[r][c].
+  void (*transpose)(const int32_t* from, size_t from_stride, size_t rows, size_t columns,
+                    int32_t* to, size_t to_stride);
 };
 
 const DistanceFilterKernels& DistanceFilterKernelsFor(SimdTarget target);

@@ -126,6 +126,14 @@ class Source {
     }
   }
 
+  // The same values, not of pairs: in place if they are one after the other there, else in
+  // `buffer`.
+  [[gnu::noinline]] const C* Line(int64_t stride, int64_t n, C* buffer) const {
+    if (native() && (stride == 1 || n == 1)) return InPlace();
+    Read(stride, n, buffer);
+    return buffer;
+  }
+
   // Pairs: to[r·n + i] = the value at element r·step + i, r < runs, i < n.
   void ReadRuns(int64_t step, int64_t runs, int64_t n, C* to) const;
 

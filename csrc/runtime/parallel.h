@@ -39,6 +39,17 @@ class Scratch {
     return (static_cast<size_t>(count) * sizeof(T) + 63) / 64 * 64;
   }
 
+  // The same for a pointer among an object's members. A class of many pieces lists them once, as
+  // calls of f(&Class::piece, count), to take them and to say what they use up.
+  template <class Object, class T>
+  void TakeFor(Object* object, T* Object::*piece, int64_t count) {
+    object->*piece = Take<T>(count);
+  }
+  template <class Object, class T>
+  static size_t BytesFor(T* Object::*, int64_t count) {
+    return Bytes<T>(count);
+  }
+
  private:
   std::byte* next_;
   int thread_;

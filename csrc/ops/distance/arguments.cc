@@ -1,6 +1,7 @@
 #include "ops/distance/arguments.h"
 
 #include <algorithm>
+#include <string>
 
 #include "runtime/error.h"
 
@@ -27,18 +28,23 @@ Shape BroadcastLeadingAxes(const char* op, const Shape& x, const Shape& y, int i
   return shape;
 }
 
+void CheckFloat(const char* op, const char* name, DType dtype) {
+  if (IsFloat(dtype)) return;
+  FailDType(op, ": ", name, " has dtype ", ToString(dtype), ", expected a floating-point type");
+}
+
+void CheckHolds(const char* op, std::string_view whose, DType dtype, const char* name, DType from) {
+  if (CanCast(from, dtype)) return;
+  FailDType(op, ": ", name, " has dtype ", ToString(from), ", which ", whose, " dtype ",
+            ToString(dtype), " does not hold exactly");
+}
+
 void CheckOperands(const char* op, const TensorView& x, const TensorView& y, DType dtype,
                    const char* name) {
-  if (!IsFloat(dtype)) {
-    FailDType(op, ": ", name, " has dtype ", ToString(dtype), ", expected a floating-point type");
-  }
-  const auto check = [&](const char* operand, DType from) {
-    if (CanCast(from, dtype)) return;
-    FailDType(op, ": ", operand, " has dtype ", ToString(from), ", which ", name, "'s dtype ",
-              ToString(dtype), " does not hold exactly");
-  };
-  check("x", x.dtype);
-  check("y", y.dtype);
+  CheckFloat(op, name, dtype);
+  const std::string whose = std::string(name) + "'s";
+  CheckHolds(op, whose, dtype, "x", x.dtype);
+  CheckHolds(op, whose, dtype, "y", y.dtype);
 }
 
 void CheckArguments(const char* op, const TensorView& x, const TensorView& y, const Shape& shape,

@@ -2,6 +2,8 @@
 #ifndef LANEWISE_OPS_DISTANCE_ARGUMENTS_H_
 #define LANEWISE_OPS_DISTANCE_ARGUMENTS_H_
 
+#include <string_view>
+
 #include "lanewise/distance.h"
 #include "ops/distance/metric.h"
 #include "runtime/dtype.h"
@@ -21,9 +23,14 @@ void CheckArguments(const char* op, const TensorView& x, const TensorView& y, co
 void CheckOperands(const char* op, const TensorView& x, const TensorView& y, DType dtype,
                    const char* name);
 
+// Throw unless what is called `name` has a floating-point type; unless `dtype`, which is `whose`,
+// holds all values of what is called `name` exactly.
+void CheckFloat(const char* op, const char* name, DType dtype);
+void CheckHolds(const char* op, std::string_view whose, DType dtype, const char* name, DType from);
+
 // f(T()) with the type T that a recipe's sums have for results of `dtype`.
-template <class F>
-void DispatchSums(const Recipe& recipe, DType dtype, const F& f) {
+template <class AnyRecipe, class F>
+void DispatchSums(const AnyRecipe& recipe, DType dtype, const F& f) {
   if (recipe.in_double) return f(double());
   DispatchFloat(dtype, f);
 }

@@ -27,20 +27,16 @@ void CheckBackward(const char* op, const BackwardArguments& arguments, const Sha
   };
   check_shape("grad", grad);
   check_shape("d", d);
-  if (!IsFloat(dx.dtype)) {
-    FailDType(op, ": dx has dtype ", ToString(dx.dtype), ", expected a floating-point type");
-  }
+  CheckFloat(op, "dx", dx.dtype);
   CheckView(op, "dx", dx, dx.dtype, x.sizes());
   CheckView(op, "dy", dy, dx.dtype, y.sizes());
-  const auto check = [&](const char* name, DType dtype) {
-    if (CanCast(dtype, dx.dtype)) return;
-    FailDType(op, ": ", name, " has dtype ", ToString(dtype), ", which the gradients' dtype ",
-              ToString(dx.dtype), " does not hold exactly");
+  const auto check_holds = [&, type = dx.dtype](const char* name, const TensorView& view) {
+    CheckHolds(op, "the gradients'", type, name, view.dtype);
   };
-  check("x", x.dtype);
-  check("y", y.dtype);
-  check("grad", grad.dtype);
-  check("d", d.dtype);
+  check_holds("x", x);
+  check_holds("y", y);
+  check_holds("grad", grad);
+  check_holds("d", d);
 }
 
 template <class T>
@@ -60,13 +56,6 @@ void RunBoth(const SlopeRecipe& recipe, const Walk& x_walk, const Walk& y_walk) 
   });
 }
 
-// run(T()) for what the gradients are computed in.
-template <class F>
-void Dispatch(const SlopeRecipe& recipe, DType dtype, const F& run) {
-  if (recipe.in_double) return run(double());
-  DispatchFloat(dtype, run);
-}
-
 }  // namespace
 }  // namespace distance
 
@@ -81,8 +70,9 @@ void PairwiseDistancesBackward(const TensorView& grad, const TensorView& x, cons
   distance::CheckBackward(kOp, {grad, x, y, d, dx, dy}, shape);
   const auto x_walk = distance::WalkPairwise(x, y, grad, d, dx, false);
   const auto y_walk = distance::WalkPairwise(y, x, grad, d, dy, true);
-  distance::Dispatch(recipe, dx.dtype,
-                     [&](auto zero) { distance::RunBoth<decltype(zero)>(recipe, x_walk, y_walk); });
+  distance::DispatchSums(recipe, dx.dtype, [&](auto zero) {
+    distance::RunBoth<decltype(zero)>(recipe, x_walk, y_walk);
+  });
 }
 
 void PairedDistancesBackward(const TensorView& grad, const TensorView& x, const TensorView& y,
@@ -96,7 +86,7 @@ void PairedDistancesBackward(const TensorView& grad, const TensorView& x, const 
   const auto x_walk = distance::WalkPaired(x, y, grad, d, dx);
   const auto y_walk = distance::WalkPaired(y, x, grad, d, dy);
   const bool single = x.sizes() == y.sizes() && recipe.sums == distance::PairSum::kNone;
-  distance::Dispatch(recipe, dx.dtype, [&](auto zero) {
+  distance::DispatchSums(recipe, dx.dtype, [&](auto zero) {
     using T = decltype(zero);
     if (single) {
       distance::RunPairs<T>(recipe, arguments);

@@ -9,13 +9,12 @@
 #include <vector>
 
 #include "kernels/kernels.h"
-#include "lanewise/runtime.h"
 #include "ops/distance/arguments.h"
 #include "ops/distance/finish.h"
+#include "ops/distance/out.h"
+#include "ops/distance/plan.h"
 #include "ops/distance/rows.h"
-#include "ops/stream.h"
 #include "ops/strided.h"
-#include "runtime/cpu.h"
 #include "runtime/dtype.h"
 #include "runtime/parallel.h"
 
@@ -103,10 +102,7 @@ struct BitPlan {
 
   static BitPlan For(int64_t batch, int64_t m, int64_t n, int64_t d, const BitKernels& kernels) {
     const int64_t mr = kernels.mr, nr = BitKernels::nr, words = CeilDiv(d, kWordBits);
-    // Panels may lie in a thread's share of L3, 8 MB at most.
-    const int64_t l3_share = Caches().l3 / 2 / GetNumThreads();
-    const int64_t l2 = Caches().l2;
-    const int64_t budget = std::clamp<int64_t>(l3_share, l2 / 2, int64_t{8} << 20) / 8;
+    const int64_t budget = PanelBytes() / 8;
     const int64_t most = budget / kFewestColumns;
     const bool packed_once = words <= most;
     const int64_t range = std::clamp<int64_t>(words, 1, most);
@@ -143,16 +139,11 @@ class BitTask {
     int64_t x_row_stride, y_row_stride;
   };
   struct Place {
-    int64_t x, y, out;  // offsets of one matrix of the batch
-  };
-  struct Out {
-    const Results<T>& results;
-    int64_t row_stride, column_stride;
-    bool stream;
+    int64_t x, y;  // offsets of one matrix of the batch
   };
 
   BitTask(const BitKernels& kernels, const Recipe& recipe, const BitPlan& plan,
-          const Operands& operands, const Place& place, const Out& out, Scratch scratch)
+          const Operands& operands, const Place& place, const Out<T>& out, Scratch scratch)
       : kernels_(kernels),
         finish_(FinishOf<T>(kernels, recipe)),
         plan_(plan),
@@ -209,7 +200,7 @@ class BitTask {
         }
       }
     }
-    if (out_.stream) kernels_.flush();
+    if (out_.streams()) kernels_.flush();
   }
 
  private:
@@ -240,16 +231,12 @@ class BitTask {
   }
 
   void Finish(int64_t row, int64_t column) {
-    const int64_t offset = place_.out + row * out_.row_stride + column * out_.column_stride;
-    if (T* out = out_.results.InPlace(offset); out != nullptr && out_.column_stride == 1) {
-      tile_.stream = out_.stream && reinterpret_cast<uintptr_t>(out) % 64 == 0;
-      return finish_(tile_, out, out_.row_stride);
+    if (T* to = out_.InPlace(row, column); to != nullptr) {
+      tile_.stream = out_.Streams(to);
+      return finish_(tile_, to, out_.row_stride());
     }
     finish_(tile_, finished_, nr_);
-    for (int64_t i = 0; i < static_cast<int64_t>(tile_.rows); ++i) {
-      out_.results.Write(finished_ + i * nr_, tile_.n, offset + i * out_.row_stride,
-                         out_.column_stride);
-    }
+    out_.Write(finished_, nr_, row, tile_.rows, column, tile_.n);
   }
 
   const BitKernels& kernels_;
@@ -257,7 +244,7 @@ class BitTask {
   const BitPlan& plan_;
   const Operands& operands_;
   const Place place_;
-  const Out& out_;
+  const Out<T>& out_;
   const int64_t mr_, nr_;
   BitTotals tile_;
   // Scratch. What is kept from task to task comes first.
@@ -277,9 +264,7 @@ void RunPairwise(const TensorView& x, const TensorView& y, const Recipe& recipe,
 
   const BitPlan plan = BitPlan::For(batch.count(), m, n, d, kernels);
   const Results<T> results(out);
-  typename BitTask<T>::Out to{results, out.strides[out.rank - 2], out.strides[out.rank - 1], false};
-  to.stream = to.row_stride % (64 / int64_t{sizeof(T)}) == 0 && results.InPlace(0) != nullptr &&
-              StreamsPay(out.data, batch.count() * m * n * int64_t{sizeof(T)});
+  const Out<T> matrices(results, out, BitKernels::nr, batch.count() * m * n);
   const typename BitTask<T>::Operands operands{
       {x, kernels}, {y, kernels}, x.strides[x.rank - 2], y.strides[y.rank - 2]};
   const int64_t per_matrix = plan.columns.count * plan.rows.count;
@@ -292,7 +277,8 @@ void RunPairwise(const TensorView& x, const TensorView& y, const Recipe& recipe,
     HeldColumns& held = all_held[scratch.thread()];
     const bool packed = plan.packed_once && held.y_at == y_at && held.columns == columns;
     held = {y_at, columns};
-    BitTask<T> task(kernels, recipe, plan, operands, {x_at, y_at, out_at}, to, scratch);
+    const Out<T> to = matrices + out_at;
+    BitTask<T> task(kernels, recipe, plan, operands, {x_at, y_at}, to, scratch);
     task.Run(plan.rows.begin(rows), plan.rows.end(rows), plan.columns.begin(columns),
              plan.columns.end(columns), packed);
   });

@@ -55,33 +55,18 @@ void Filter<T>::ForEachPiece(const DistanceFilterKernels& kernels, int64_t d, in
 template <class T>
 Filter<T>::Filter(const DistanceFilterKernels& kernels, int64_t d, int64_t x_rows, int64_t y_rows,
                   Scratch& scratch)
-    : kernels_(kernels),
-      transpose_(ConvKernelsFor<int32_t>(ActiveTarget()).transpose),
-      d_(d),
-      pairs_(CeilDiv(d, 2)) {
-  ForEachPiece(kernels, d, x_rows, y_rows, [&](auto Filter::*piece, int64_t count) {
-    using Element = std::remove_pointer_t<std::remove_reference_t<decltype(this->*piece)>>;
-    this->*piece = scratch.Take<Element>(count);
-  });
+    : kernels_(kernels), d_(d), pairs_(CeilDiv(d, 2)) {
+  ForEachPiece(kernels, d, x_rows, y_rows,
+               [&](auto piece, int64_t count) { scratch.TakeFor(this, piece, count); });
 }
 
 template <class T>
 size_t Filter<T>::ScratchBytes(const DistanceFilterKernels& kernels, int64_t d, int64_t x_rows,
                                int64_t y_rows) {
   size_t bytes = 0;
-  ForEachPiece(kernels, d, x_rows, y_rows, [&](auto Filter::*piece, int64_t count) {
-    using Element =
-        std::remove_pointer_t<std::remove_reference_t<decltype(std::declval<Filter>().*piece)>>;
-    bytes += Scratch::Bytes<Element>(count);
-  });
+  ForEachPiece(kernels, d, x_rows, y_rows,
+               [&](auto piece, int64_t count) { bytes += Scratch::BytesFor(piece, count); });
   return bytes;
-}
-
-template <class T>
-const T* Filter<T>::ReadRow(const Row<T>& row) {
-  if (row.source.native() && row.stride == 1) return row.source.InPlace();
-  row.source.Read(row.stride, d_, row_);
-  return row_;
 }
 
 // |row - c|
@@ -101,7 +86,7 @@ template <class T>
 void Filter<T>::ChooseFrame(const Matrix<T>& y, int64_t n, const Matrix<T>& x, int64_t begin,
                             int64_t end) {
   const int64_t sample = std::min(n, kSample);
-  const auto sampled = [&](int64_t i) { return ReadRow(y.row(i * n / sample)); };
+  const auto sampled = [&](int64_t i) { return Line(y.row(i * n / sample)); };
   double norms[kSample], sorted[kSample];
   int64_t count = 0;
   const auto measure = [&] {
@@ -133,7 +118,7 @@ void Filter<T>::ChooseFrame(const Matrix<T>& y, int64_t n, const Matrix<T>& x, i
   double largest = std::min(1.5 * sorted[count - 1], 4 * sorted[count - 1 - count / 16]);
   const double most = largest == 0 ? std::numeric_limits<double>::infinity() : 8 * largest;
   for (int64_t i = begin; i < end; ++i) {
-    const double norm = Norm(ReadRow(x.row(i)));
+    const double norm = Norm(Line(x.row(i)));
     if (norm <= most && std::isfinite(norm)) largest = std::max(largest, norm * (1 + 1e-3));
   }
   const int limit = std::numeric_limits<T>::max_exponent - 28;
@@ -148,9 +133,9 @@ typename Filter<T>::Quantised Filter<T>::Quantise(const Row<T>& row, int32_t* to
   int16_t* const q = reinterpret_cast<int16_t*>(to);
   QuantisedSums<T> sums;
   if constexpr (std::is_same_v<T, float>) {
-    sums = kernels_.quantise_f32(ReadRow(row), centre_, d_, scale_, q);
+    sums = kernels_.quantise_f32(Line(row), centre_, d_, scale_, q);
   } else {
-    sums = kernels_.quantise_f64(ReadRow(row), centre_, d_, scale_, q);
+    sums = kernels_.quantise_f64(Line(row), centre_, d_, scale_, q);
   }
   Quantised result;
   // The norm is modulo 2^32, and so right if the rounded sum says that it is small. The other
@@ -179,7 +164,7 @@ void Filter<T>::Pack(const Matrix<T>& matrix, int64_t begin, int64_t end, int64_
       f(first - begin + i, Quantise(matrix.row(first + i), quantised_ + i * pairs_));
     }
     std::fill(quantised_ + count * pairs_, quantised_ + lanes * pairs_, 0);
-    transpose_(quantised_, pairs_, lanes, pairs_, tiles, lanes);
+    kernels_.transpose(quantised_, pairs_, lanes, pairs_, tiles, lanes);
   }
 }
 

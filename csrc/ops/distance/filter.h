@@ -97,7 +97,7 @@ class Filter {
   };
 
   void ChooseFrame(const Matrix<T>& y, int64_t n, const Matrix<T>& x, int64_t begin, int64_t end);
-  const T* ReadRow(const Row<T>& row);
+  const T* Line(const Row<T>& row) { return row.source.Line(row.stride, d_, row_); }
   double Norm(const T* row) const;
   Quantised Quantise(const Row<T>& row, int32_t* to);
   // Rows [begin, end) as [tile][pair][lanes], with zeros up to whole tiles; f(i, what is known of
@@ -110,8 +110,6 @@ class Filter {
                            int64_t y_rows, const F& f);
 
   const DistanceFilterKernels& kernels_;
-  void (*const transpose_)(const int32_t* from, size_t from_stride, size_t rows, size_t columns,
-                           int32_t* to, size_t to_stride);
   const int64_t d_, pairs_;
   T scale_ = 0;  // s
   int64_t x_count_ = 0, y_begin_ = 0, y_count_ = 0, outlier_count_ = 0;

@@ -87,20 +87,14 @@ class Gradient<T>::Block {
         walk_(gradient.walk_),
         mr_(kernels_.mr),
         lanes_(kernels_.lanes) {
-    ForEachPiece(g_, [&](auto Block::*piece, int64_t count) {
-      using Element = std::remove_pointer_t<std::remove_reference_t<decltype(this->*piece)>>;
-      this->*piece = scratch.Take<Element>(count);
-    });
+    ForEachPiece(g_, [&](auto piece, int64_t count) { scratch.TakeFor(this, piece, count); });
     if (recipe_.unit) std::fill_n(ones_, kTerms * lanes_, T(1));
   }
 
   static size_t ScratchBytes(const Gradient& gradient) {
     size_t bytes = 0;
-    ForEachPiece(gradient, [&](auto Block::*piece, int64_t count) {
-      using Element =
-          std::remove_pointer_t<std::remove_reference_t<decltype(std::declval<Block>().*piece)>>;
-      bytes += Scratch::Bytes<Element>(count);
-    });
+    ForEachPiece(gradient,
+                 [&](auto piece, int64_t count) { bytes += Scratch::BytesFor(piece, count); });
     return bytes;
   }
 
@@ -267,12 +261,8 @@ class Gradient<T>::Block {
   // too short for the memory's own prefetchers.
   [[gnu::noinline]] static const T* Line(const Source<T>& from, int64_t stride, int64_t n,
                                          int64_t step, bool more, T* buffer) {
-    if (!from.native() || (stride != 1 && n != 1)) {
-      from.Read(stride, n, buffer);
-      return buffer;
-    }
-    const T* line = from.InPlace();
-    if (more) {
+    const T* line = from.Line(stride, n, buffer);
+    if (more && line != buffer) {
       const T* next = line + kLinesAhead * step;
       for (int64_t k = 0; k < n; k += 64 / int64_t{sizeof(T)}) __builtin_prefetch(next + k);
     }

@@ -113,19 +113,12 @@ class Pairs {
     }
 
    private:
-    [[gnu::noinline]] static const T* Line(const Source<T>& from, int64_t stride, int64_t n,
-                                           T* buffer) {
-      if (from.native() && (stride == 1 || n == 1)) return from.InPlace();
-      from.Read(stride, n, buffer);
-      return buffer;
-    }
-
     [[gnu::noinline]] bool FindCoefficients() {
       const Positions& at = g_.positions_;
       pairs_ = {};
-      pairs_.g = Line(g_.grad_ + offsets_[0], at.inner_stride(0), count_, grad_line_);
+      pairs_.g = (g_.grad_ + offsets_[0]).Line(at.inner_stride(0), count_, grad_line_);
       if (recipe_.needs_distances()) {
-        pairs_.d = Line(g_.distances_ + offsets_[1], at.inner_stride(1), count_, d_line_);
+        pairs_.d = (g_.distances_ + offsets_[1]).Line(at.inner_stride(1), count_, d_line_);
       }
       return g_.kernels_.coefficients[static_cast<int>(recipe_.coefficient)](
           pairs_, count_, c_, recipe_.second ? s_ : nullptr);

@@ -12,7 +12,6 @@
 #include "ops/distance/metric.h"
 #include "ops/distance/rows.h"
 #include "runtime/parallel.h"
-#include "runtime/target.h"
 
 namespace lanewise::distance {
 
@@ -29,7 +28,6 @@ class PairedRows {
              const Matrix<T>& y, Scratch& scratch)
       : kernels_(kernels),
         recipe_(recipe),
-        transpose_(ConvKernelsFor<T>(ActiveTarget()).transpose),
         nr_(kernels.nr),
         d_(d),
         finisher_(kernels, recipe, d),
@@ -78,13 +76,11 @@ class PairedRows {
       (from.source + first * from.stride).Read(from.stride, terms, rows_ + j * kTerms);
     }
     for (int64_t j = count; j < nr_; ++j) std::fill_n(rows_ + j * kTerms, terms, T(0));
-    transpose_(rows_, kTerms, nr_, terms, panel, nr_);
+    kernels_.transpose(rows_, kTerms, nr_, terms, panel, nr_);
   }
 
   const DistanceKernels<T>& kernels_;
   const Recipe& recipe_;
-  void (*const transpose_)(const T* from, size_t from_stride, size_t rows, size_t columns, T* to,
-                           size_t to_stride);
   const int64_t nr_, d_;
   const Finisher<T> finisher_;
   const Matrix<T> x_, y_;

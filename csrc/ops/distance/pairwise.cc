@@ -5,10 +5,10 @@
 #include "ops/distance/arguments.h"
 #include "ops/distance/bits.h"
 #include "ops/distance/metric.h"
+#include "ops/distance/out.h"
 #include "ops/distance/plan.h"
 #include "ops/distance/rows.h"
 #include "ops/distance/tiles.h"
-#include "ops/stream.h"
 #include "runtime/error.h"
 #include "runtime/parallel.h"
 
@@ -17,23 +17,6 @@ namespace distance {
 namespace {
 
 constexpr const char* kOp = "pairwise_distances";
-
-// One matrix of results.
-template <class T>
-struct Out {
-  const Results<T>& results;
-  int64_t offset, row_stride, column_stride;
-  bool stream;  // past the caches, where whole lines are written
-
-  int64_t OffsetOf(int64_t row, int64_t column) const {
-    return offset + row * row_stride + column * column_stride;
-  }
-  // Null unless neighbours of a row are results of type T side by side.
-  T* InPlace(int64_t row, int64_t column) const {
-    return column_stride == 1 ? results.InPlace(OffsetOf(row, column)) : nullptr;
-  }
-  bool Streams(const T* to) const { return stream && reinterpret_cast<uintptr_t>(to) % 64 == 0; }
-};
 
 // The work of one task, in one thread's scratch: tiles of distances, each stored once finished.
 template <class T>
@@ -68,7 +51,7 @@ class Task {
           if (tile.block_row + tile.rows == rows) StoreMirrored(tile, first, rows);
         },
         diagonal);
-    if (out_.stream) kernels_.flush();
+    if (out_.streams()) kernels_.flush();
   }
 
  private:
@@ -80,7 +63,7 @@ class Task {
   // Totals to results, tile by tile: the roots then overlap the sums of the next tile.
   void Store(const Tile& tile) {
     if (T* to = out_.InPlace(tile.row, tile.column); to != nullptr) {
-      return tiles_.Finish(tile, to, out_.row_stride, out_.Streams(to));
+      return tiles_.Finish(tile, to, out_.row_stride(), out_.Streams(to));
     }
     tiles_.Finish(tile, finished_, nr_, false);
     StoreFinished(finished_, tile.row, tile.rows, tile.column, tile.columns);
@@ -104,13 +87,10 @@ class Task {
       copied.n = columns;
       copied.totals = from;
       copied.stream = out_.Streams(to);
-      kernels_.finish[static_cast<int>(Finish::kCopy)](copied, to, out_.row_stride);
+      kernels_.finish[static_cast<int>(Finish::kCopy)](copied, to, out_.row_stride());
       return;
     }
-    for (int64_t i = 0; i < rows; ++i) {
-      out_.results.Write(from + i * nr_, columns, out_.OffsetOf(row + i, column),
-                         out_.column_stride);
-    }
+    out_.Write(from, nr_, row, rows, column, columns);
   }
 
   const DistanceKernels<T>& kernels_;
@@ -139,14 +119,11 @@ void Run(const TensorView& x, const TensorView& y, const Recipe& recipe, const T
   const Results<T> results(out);
   const Plan plan = Plan::For<T>(batch.count(), m, n, d, recipe, kernels, IsSame(x, y));
   const int64_t per_matrix = plan.TaskCount();
-  const int64_t line = 64 / int64_t{sizeof(T)}, row_stride = out.strides[out.rank - 2];
-  const bool whole_lines = plan.nr % line == 0 && row_stride % line == 0;
-  const bool stream = whole_lines && results.InPlace(0) != nullptr &&
-                      StreamsPay(out.data, batch.count() * m * n * int64_t{sizeof(T)});
+  const Out<T> matrices(results, out, plan.nr, batch.count() * m * n);
   const Work work{batch.count() * per_matrix, plan.total_ns, Task<T>::ScratchBytes(recipe, plan)};
   ParallelFor(work, [&](int64_t index, Scratch scratch) {
     const auto [x_at, y_at, out_at] = batch.OffsetsOf(index / per_matrix);
-    const Out<T> to{results, out_at, row_stride, out.strides[out.rank - 1], stream};
+    const Out<T> to = matrices + out_at;
     Task<T> task(kernels, recipe, plan, {{x, x_at}, {y, y_at}}, to, scratch);
     task.Run(plan.BlockOf(index % per_matrix));
   });

@@ -21,14 +21,16 @@ constexpr double kMirroredNs = 1.2;
 
 }  // namespace
 
+int64_t PanelBytes() {
+  const int64_t l3_share = Caches().l3 / 2 / GetNumThreads();
+  return std::clamp<int64_t>(l3_share, Caches().l2 / 2, int64_t{8} << 20);
+}
+
 template <class T>
 Plan Plan::For(int64_t batch, int64_t m, int64_t n, int64_t d, const Recipe& recipe,
                const DistanceKernels<T>& kernels, bool same) {
   const int64_t mr = kernels.mr, nr = kernels.nr, size = sizeof(T);
-  // Panels may lie in a thread's share of L3, from where a slice comes once for all rows of a
-  // block; more than 8 MB (1024 columns of 2048 coordinates) has no use.
-  const int64_t l3_share = Caches().l3 / 2 / GetNumThreads();
-  const int64_t budget = std::clamp<int64_t>(l3_share, Caches().l2 / 2, int64_t{8} << 20) / size;
+  const int64_t budget = PanelBytes() / size;
   const bool packed_once = d <= budget / kFewestRows;
   const int64_t whole_blocks = budget / kMostRows / kSumBlock * kSumBlock;
   const int64_t terms = packed_once ? d : std::max<int64_t>(kSumBlock, whole_blocks);

@@ -17,6 +17,10 @@
 
 namespace lanewise::distance {
 
+// Panels may lie in a thread's share of L3, from where a slice comes once for all rows of a block;
+// more than 8 MB (1024 columns of 2048 coordinates) has no use.
+int64_t PanelBytes();
+
 // Only sizes of blocks follow caches and threads, never the order of a sum.
 struct Plan {
   int64_t d, mr, nr;

@@ -37,19 +37,14 @@ class Tiles {
         plan_(plan),
         operands_(operands),
         finisher_(kernels, recipe, plan.d) {
-    ForEachPiece(recipe, plan, [&](auto Tiles::*piece, int64_t count) {
-      using Element = std::remove_pointer_t<std::remove_reference_t<decltype(this->*piece)>>;
-      this->*piece = scratch.Take<Element>(count);
-    });
+    ForEachPiece(recipe, plan,
+                 [&](auto piece, int64_t count) { scratch.TakeFor(this, piece, count); });
   }
 
   static size_t ScratchBytes(const Recipe& recipe, const Plan& plan) {
     size_t bytes = 0;
-    ForEachPiece(recipe, plan, [&](auto Tiles::*piece, int64_t count) {
-      using Element =
-          std::remove_pointer_t<std::remove_reference_t<decltype(std::declval<Tiles>().*piece)>>;
-      bytes += Scratch::Bytes<Element>(count);
-    });
+    ForEachPiece(recipe, plan,
+                 [&](auto piece, int64_t count) { bytes += Scratch::BytesFor(piece, count); });
     return bytes;
   }
 
