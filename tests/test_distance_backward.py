@@ -5,6 +5,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 import reference
+from distances import NAMED, depth
+from distances import same as same_array
 from hypothesis import given
 from hypothesis import strategies as st
 from tolerance import assert_within, gamma, tiny
@@ -24,8 +26,6 @@ METRICS = [
     ("minkowski", 3),
     ("minkowski", 3.3),
 ]
-NAMED = {1: "manhattan", 2: "euclidean", None: "euclidean", np.inf: "chebyshev"}
-BLOCK = 64  # sums run in blocks of this many terms
 all_metrics = pytest.mark.parametrize(("metric", "p"), METRICS)
 both_ops = pytest.mark.parametrize("pairwise", [True, False])
 
@@ -42,11 +42,6 @@ def problem(rng, x_shape, y_shape, metric, p, dtype=np.float64, pairwise=True):
     x, y = (np.where(rng.random(a.shape) < 0.05, 0, a).astype(dtype) for a in (x, y))
     d = ops(pairwise)[0](x, y, metric, p=p)
     return x, y, d, rng.normal(size=d.shape).astype(d.dtype)
-
-
-def depth(n):
-    """Roundings on the path of any term of a sum of n, in blocks of 64."""
-    return min(n, BLOCK) + -(-n // BLOCK)
 
 
 def roundings(metric, p, d):
@@ -84,8 +79,7 @@ def assert_are_gradients(result, grad, x, y, d, metric, p=None, pairwise=True):
 def same(a, b):
     """Equal bit for bit, where all NaN are one."""
     for one, other in zip(a, b, strict=True):
-        assert one.dtype == other.dtype
-        np.testing.assert_array_equal(one, other)
+        same_array(one, other)
 
 
 # ----------------------------------------------------------------------------------- the definition

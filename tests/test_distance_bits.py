@@ -4,6 +4,7 @@ import lanewise as lw
 import ml_dtypes
 import numpy as np
 import pytest
+from distances import same
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
@@ -37,12 +38,6 @@ def expected(x, y, metric, p=None):
     computed = np.float64 if dtype == np.float64 else np.float32
     with np.errstate(invalid="ignore"):
         return (differ.astype(computed) / below.astype(computed)).astype(dtype)
-
-
-def same(a, b):
-    assert a.dtype == b.dtype
-    assert a.shape == b.shape
-    np.testing.assert_array_equal(a.astype(float), b.astype(float))
 
 
 def assert_right(x, y, metric, p=None):

@@ -10,25 +10,11 @@ import lanewise as lw
 import ml_dtypes
 import numpy as np
 import pytest
+from distances import DISTANCES, same
 from hypothesis import given
 from hypothesis import strategies as st
 
-METRICS = [
-    ("euclidean", None),
-    ("sqeuclidean", None),
-    ("manhattan", None),
-    ("chebyshev", None),
-    ("cosine", None),
-    ("correlation", None),
-    ("hamming", None),
-    ("canberra", None),
-    ("braycurtis", None),
-    ("jaccard", None),
-    ("minkowski", 0),
-    ("minkowski", 0.5),
-    ("minkowski", 3),
-    ("minkowski", 4.7),  # summed in float64, whatever the dtype
-]
+METRICS = DISTANCES
 DTYPES = [
     np.float32,
     np.float64,
@@ -43,18 +29,19 @@ DTYPES = [
 all_metrics = pytest.mark.parametrize(("metric", "p"), METRICS)
 
 
-def same(a, b):
-    """Equal bit for bit, where all NaN are one."""
-    assert a.dtype == b.dtype
-    if a.dtype == ml_dtypes.bfloat16:  # whose NaN NumPy does not know as such
-        a, b = a.astype(float), b.astype(float)
-    np.testing.assert_array_equal(a, b)
-
-
 def sample(rng, shape, dtype):
     """Few values, so that distances are often equal, and now and then more."""
     x = rng.integers(0, 3, shape) * np.where(rng.random(shape) < 0.9, 1, 2.25)
     return x.astype(dtype)
+
+
+def rows_of_any_kind(rng, m, n, d, dtype):
+    """x and y, where the dtype allows with NaN and infinity."""
+    x, y = sample(rng, (m, d), dtype), sample(rng, (n, d), dtype)
+    if np.dtype(dtype).kind == "f" and d:
+        x[rng.random(m) < 0.1, 0] = np.nan
+        y[rng.random(n) < 0.1, 0] = rng.choice([np.nan, np.inf])
+    return x, y
 
 
 def expected(x, y, k, metric="euclidean", p=None):
@@ -204,10 +191,7 @@ def test_any_search(shape, case, dtype, share, threads, seed):
     metric, p = case
     m, n, d = shape
     rng = np.random.default_rng(seed)
-    x, y = sample(rng, (m, d), dtype), sample(rng, (n, d), dtype)
-    if np.dtype(dtype).kind == "f" and d:
-        x[rng.random(m) < 0.1, 0] = np.nan
-        y[rng.random(n) < 0.1, 0] = rng.choice([np.nan, np.inf])
+    x, y = rows_of_any_kind(rng, m, n, d, dtype)
     lw.set_num_threads(threads)
     check(x, y, max(1, round(share * n)), metric, p)
 
@@ -291,10 +275,7 @@ def test_any_radius(shape, case, dtype, radius, threads, seed):
     metric, p = case
     m, n, d = shape
     rng = np.random.default_rng(seed)
-    x, y = sample(rng, (m, d), dtype), sample(rng, (n, d), dtype)
-    if np.dtype(dtype).kind == "f" and d:
-        x[rng.random(m) < 0.1, 0] = np.nan
-        y[rng.random(n) < 0.1, 0] = rng.choice([np.nan, np.inf])
+    x, y = rows_of_any_kind(rng, m, n, d, dtype)
     lw.set_num_threads(threads)
     check_radius(np.flip(x), y[::-1], radius, metric, p)
 
