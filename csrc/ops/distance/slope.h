@@ -30,8 +30,8 @@ struct SlopeRecipe {
 };
 
 // Throws std::invalid_argument, in the name of `op`, for what RecipeOf refuses and for metrics that
-// are constant but for steps. `d` is the type of the distances and T what is computed in: where
-// these differ, a largest difference was rounded.
+// are constant but for steps. `distances_were_rounded` says that their type is not the one that is
+// computed in, so that a largest difference is not equal to any coordinate's.
 SlopeRecipe SlopeOf(const char* op, const DistanceOptions& options, bool distances_were_rounded);
 
 // What coordinates x and y add to the gradient by x of their rows' distance d, times g: for the
