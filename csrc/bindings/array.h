@@ -110,6 +110,7 @@ void Released(const F& run) {
 void BindRuntime(py::module_& m);
 void BindArray(py::module_& m);
 void BindConv(py::module_& m);
+void BindConvBackward(py::module_& m);
 void BindPool(py::module_& m);
 void BindSoftmax(py::module_& m);
 void BindCrossEntropy(py::module_& m);

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "bindings/array.h"
+#include "bindings/conv_options.h"
 #include "bindings/options.h"
 
 namespace lanewise::bindings {
@@ -16,27 +17,6 @@ constexpr Choice<Activation> kActivations[] = {
     {"relu6", Activation::kRelu6},     {"silu", Activation::kSilu},
     {"gelu", Activation::kGelu},       {"leaky_relu", Activation::kLeakyRelu},
     {"sigmoid", Activation::kSigmoid}, {"tanh", Activation::kTanh}};
-constexpr Choice<PadMode> kPadModes[] = {{"constant", PadMode::kConstant},
-                                         {"reflect", PadMode::kReflect},
-                                         {"symmetric", PadMode::kSymmetric},
-                                         {"edge", PadMode::kEdge},
-                                         {"wrap", PadMode::kWrap}};
-constexpr Choice<ConvAlgorithm> kAlgorithms[] = {{"auto", ConvAlgorithm::kAuto},
-                                                 {"direct", ConvAlgorithm::kDirect},
-                                                 {"winograd", ConvAlgorithm::kWinograd}};
-
-// The options that Conv2dOptions and ConvTranspose2dOptions share.
-template <class Options>
-Options ParseWindows(const Caller& caller, py::handle stride, py::handle padding,
-                     py::handle dilation, py::handle groups, py::handle layout) {
-  Options options;
-  options.stride = ParsePerAxis(caller, "stride", stride);
-  options.padding = ParsePadding(caller, padding);
-  options.dilation = ParsePerAxis(caller, "dilation", dilation);
-  options.groups = ParseIndex(caller, "groups", groups);
-  options.layout = ParseLayout(caller, layout);
-  return options;
-}
 
 // What the functions of the C++ API take for a packed filter is that filter itself.
 const PackedFilter& View(const PackedFilter& w) { return w; }

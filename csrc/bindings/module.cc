@@ -17,6 +17,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   b::BindRuntime(m);
   b::BindArray(m);
   b::BindConv(m);
+  b::BindConvBackward(m);
   b::BindPool(m);
   b::BindSoftmax(m);
   b::BindCrossEntropy(m);

@@ -464,6 +464,25 @@ struct WinogradKernels {
 // For kWinogradTiles[tile].
 const WinogradKernels& WinogradKernelsFor(SimdTarget target, size_t tile);
 
+// ---------------------------------------------------------------------------------- conv backward
+
+template <class T>
+struct ConvBackwardKernels {
+  size_t mr, nr;
+
+  // The register tile of filters' gradients, for i < count <= mr and all j < nr:
+  //   sums[i][j] = or, unless `first`, += Σ_{s < segments} Σ_{t < depth} rows[s][t·row_step + i]
+  //                                                                     · lanes[s][t·lane_step + j]
+  // summed as one chain of multiply-adds in the order (s, t) before it is added. With `half` only
+  // j < nr/2 is computed, and no more of the lanes is read. Rows are computed, and so read and
+  // stored, up to the next third of mr. Sums (row length nr) are 64-byte aligned.
+  void (*outer)(const T* const* rows, size_t row_step, size_t count, const T* const* lanes,
+                size_t lane_step, bool half, size_t segments, size_t depth, bool first, T* sums);
+};
+
+template <class T>
+const ConvBackwardKernels<T>& ConvBackwardKernelsFor(SimdTarget target);
+
 // ----------------------------------------------------------------------------------------- convert
 
 // Conversions of neighbours in memory between an element type and the type C that ops compute in

@@ -1,6 +1,5 @@
 """Deep-learning and metric-learning kernels for NumPy arrays."""
 
-from . import _pending
 from ._core import __version__
 from ._runtime import (
     config,
@@ -12,6 +11,12 @@ from ._runtime import (
     show_config,
 )
 from .conv import conv1d, conv2d, conv2d_algorithm, conv_transpose2d, set_conv_algorithm
+from .conv_backward import (
+    ConvGrads,
+    conv1d_backward,
+    conv2d_backward,
+    conv_transpose2d_backward,
+)
 from .cross_entropy import cross_entropy
 from .distance import paired_distances, pairwise_distances
 from .distance_backward import (
@@ -42,6 +47,7 @@ from .softmax import (
 )
 
 __all__ = [
+    "ConvGrads",
     "DistanceGrads",
     "PackedFilter",
     "__version__",
@@ -50,9 +56,12 @@ __all__ = [
     "avg_pool2d_backward",
     "config",
     "conv1d",
+    "conv1d_backward",
     "conv2d",
     "conv2d_algorithm",
+    "conv2d_backward",
     "conv_transpose2d",
+    "conv_transpose2d_backward",
     "cross_entropy",
     "get_num_threads",
     "global_avg_pool2d",
@@ -83,9 +92,3 @@ __all__ = [
     "softmax_backward",
     "softmax_jacobian",
 ]
-
-
-def __getattr__(name: str) -> object:
-    if name in _pending.NAMES:
-        return _pending.placeholder(name)
-    raise AttributeError(f"module 'lanewise' has no attribute {name!r}")

@@ -1,7 +1,7 @@
 """Signatures of the C++ extension; csrc/bindings/ holds their other half."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, SupportsIndex, overload
+from typing import Any, Literal, SupportsIndex, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -117,6 +117,52 @@ def conv_transpose2d(
     layout: str,
     out: _Out,
 ) -> _Array: ...
+
+# conv_backward
+
+_OrShape: TypeAlias = ArrayLike | tuple[int, ...]
+_Grads: TypeAlias = tuple[_Array | None, _Array | None, _Array | None]
+
+def conv2d_backward(
+    dy: ArrayLike,
+    x: _OrShape,
+    w: _OrShape,
+    wrt: str | Sequence[str],
+    stride: PerAxis,
+    padding: Padding,
+    dilation: PerAxis,
+    groups: SupportsIndex,
+    layout: str,
+    pad_mode: str,
+    flip: bool,
+    algorithm: str,
+) -> _Grads: ...
+def conv1d_backward(
+    dy: ArrayLike,
+    x: _OrShape,
+    w: _OrShape,
+    wrt: str | Sequence[str],
+    stride: PerAxis,
+    padding: Padding,
+    dilation: PerAxis,
+    groups: SupportsIndex,
+    layout: str,
+    pad_mode: str,
+    flip: bool,
+    algorithm: str,
+) -> _Grads: ...
+def conv_transpose2d_backward(
+    dy: ArrayLike,
+    x: _OrShape,
+    w: _OrShape,
+    wrt: str | Sequence[str],
+    stride: PerAxis,
+    padding: Padding,
+    output_padding: PerAxis,
+    dilation: PerAxis,
+    groups: SupportsIndex,
+    layout: str,
+) -> _Grads: ...
 
 # pool
 

@@ -18,32 +18,6 @@ constexpr ConvForm kPack2d{"pack_filter", 2, false}, kPack1d{"pack_filter", 1, f
 // of a small L3.
 constexpr int64_t kBankBytes = int64_t{4} << 20;
 
-// One-dimensional data is a row of height 1, whatever the options say of the height.
-Conv2dOptions Flat(Conv2dOptions options) {
-  options.stride[0] = options.dilation[0] = 1;
-  options.padding.before[0] = options.padding.after[0] = 0;
-  return options;
-}
-
-ConvShape Resolve(const ConvForm& form, const Shape& x, const Shape& w,
-                  const Conv2dOptions& options) {
-  ConvShape shape = ResolveChannels(form, x, w, options.groups, options.layout);
-  const ImageAxes x_axes(form, x.size(), options.layout);
-  const FilterAxes w_axes(form, w.size(), options.layout);
-  const auto resolve = [&](int axis, int64_t in, int64_t window) {
-    const WindowAxis resolved = ResolveWindow(form.op, axis, in, window, options.stride[axis],
-                                              options.dilation[axis], options.padding);
-    if (in == 0 && resolved.out > 0 && options.pad_mode != PadMode::kConstant) {
-      Fail(form.op, ": x has shape ", ToString(x),
-           " and no pixels to fill the padding with; pad_mode 'constant' needs none");
-    }
-    return resolved;
-  };
-  shape.h = resolve(0, SizeOf(x, x_axes.h), SizeOf(w, w_axes.r));
-  shape.w = resolve(1, SizeOf(x, x_axes.w), SizeOf(w, w_axes.s));
-  return shape;
-}
-
 Shape OutputShape(const ConvForm& form, const Shape& x, const ConvShape& shape, Layout layout) {
   return ResultShape(form, x, layout, shape.h.out, shape.w.out, shape.filters());
 }
@@ -53,21 +27,6 @@ ConvDecision Choose(const ConvForm& form, const ConvShape& shape, DType result,
   const ConvAlgorithm asked =
       options.algorithm == ConvAlgorithm::kAuto ? ProcessConvAlgorithm() : options.algorithm;
   return ChooseConvMethod(form.op, shape, result, asked);
-}
-
-// Distances between the taps of w, which `flip` reverses, and the offset of the first.
-FilterStrides FilterStridesOf(const TensorView& w, const FilterAxes& axes, const ConvShape& shape,
-                              bool flip, int64_t* first) {
-  const int64_t k = StrideOf(w, axes.k);
-  FilterStrides strides{StrideOf(w, axes.bank), shape.group_k * k,   StrideOf(w, axes.r),
-                        StrideOf(w, axes.s),    StrideOf(w, axes.c), k};
-  *first = 0;
-  if (flip) {
-    *first = (shape.h.window - 1) * strides.r + (shape.w.window - 1) * strides.s;
-    strides.r = -strides.r;
-    strides.s = -strides.s;
-  }
-  return strides;
 }
 
 template <class T>
@@ -110,7 +69,7 @@ void Run(const ConvForm& form, const ConvShape& shape, ConvMethod method, const 
 void Conv(const ConvForm& form, const TensorView& x, const TensorView& w, FilterForms* forms,
           const TensorView* bias, const Conv2dOptions& options, const TensorView& out) {
   const Shape x_shape = x.sizes(), w_shape = w.sizes();
-  const ConvShape shape = Resolve(form, x_shape, w_shape, options);
+  const ConvShape shape = ResolveConv(form, x_shape, w_shape, options);
   Shape bias_shape{shape.filters()};
   if (bias != nullptr && bias->rank == 2 && w.rank > form.spatial + 2) {
     bias_shape.insert(bias_shape.begin(), w_shape[0]);
@@ -132,7 +91,7 @@ void Conv(const ConvForm& form, const TensorView& x, const TensorView& w, Filter
 void Pack(const ConvForm& form, const PackedFilter& w, const Shape& x_shape, DType dtype,
           const Conv2dOptions& options) {
   const TensorView& filters = FiltersFor(form, w, options);
-  const ConvShape shape = Resolve(form, x_shape, filters.sizes(), options);
+  const ConvShape shape = ResolveConv(form, x_shape, filters.sizes(), options);
   const Shape out_shape = OutputShape(form, x_shape, shape, options.layout);
   const auto no_images = [&](Shape sizes) {
     if (static_cast<int>(sizes.size()) < form.spatial + 2) sizes.insert(sizes.begin(), 0);
@@ -151,7 +110,7 @@ void Pack(const ConvForm& form, const PackedFilter& w, const Shape& x_shape, DTy
 }  // namespace
 
 Shape Conv2dShape(const Shape& x, const Shape& w, const Conv2dOptions& options) {
-  return OutputShape(kConv2d, x, Resolve(kConv2d, x, w, options), options.layout);
+  return OutputShape(kConv2d, x, ResolveConv(kConv2d, x, w, options), options.layout);
 }
 
 void Conv2d(const TensorView& x, const TensorView& w, const TensorView* bias,
@@ -174,14 +133,14 @@ void PackForConv2d(const PackedFilter& w, const Shape& x, DType dtype,
 }
 
 ConvChoice Conv2dChoice(const Shape& x, const Shape& w, DType dtype, const Conv2dOptions& options) {
-  const ConvShape shape = Resolve(kConv2d, x, w, options);
+  const ConvShape shape = ResolveConv(kConv2d, x, w, options);
   constexpr const char* kNames[] = {"direct", "depthwise", "grouped", "winograd"};
   const ConvDecision choice = Choose(kConv2d, shape, dtype, options);
   return {kNames[static_cast<int>(choice.method)], choice.reason};
 }
 
 Shape Conv1dShape(const Shape& x, const Shape& w, const Conv2dOptions& options) {
-  return OutputShape(kConv1d, x, Resolve(kConv1d, x, w, Flat(options)), options.layout);
+  return OutputShape(kConv1d, x, ResolveConv(kConv1d, x, w, Flat(options)), options.layout);
 }
 
 void Conv1d(const TensorView& x, const TensorView& w, const TensorView* bias,

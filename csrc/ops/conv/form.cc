@@ -120,6 +120,45 @@ ConvShape ResolveChannels(const ConvForm& form, const Shape& x, const Shape& w, 
   return {groups, part, whole / groups, {}, {}};
 }
 
+Conv2dOptions Flat(Conv2dOptions options) {
+  options.stride[0] = options.dilation[0] = 1;
+  options.padding.before[0] = options.padding.after[0] = 0;
+  return options;
+}
+
+ConvShape ResolveConv(const ConvForm& form, const Shape& x, const Shape& w,
+                      const Conv2dOptions& options) {
+  ConvShape shape = ResolveChannels(form, x, w, options.groups, options.layout);
+  const ImageAxes x_axes(form, x.size(), options.layout);
+  const FilterAxes w_axes(form, w.size(), options.layout);
+  const auto resolve = [&](int axis, int64_t in, int64_t window) {
+    const WindowAxis resolved = ResolveWindow(form.op, axis, in, window, options.stride[axis],
+                                              options.dilation[axis], options.padding);
+    if (in == 0 && resolved.out > 0 && options.pad_mode != PadMode::kConstant) {
+      Fail(form.op, ": x has shape ", ToString(x),
+           " and no pixels to fill the padding with; pad_mode 'constant' needs none");
+    }
+    return resolved;
+  };
+  shape.h = resolve(0, SizeOf(x, x_axes.h), SizeOf(w, w_axes.r));
+  shape.w = resolve(1, SizeOf(x, x_axes.w), SizeOf(w, w_axes.s));
+  return shape;
+}
+
+FilterStrides FilterStridesOf(const TensorView& w, const FilterAxes& axes, const ConvShape& shape,
+                              bool flip, int64_t* first) {
+  const int64_t k = StrideOf(w, axes.k);
+  FilterStrides strides{StrideOf(w, axes.bank), shape.group_k * k,   StrideOf(w, axes.r),
+                        StrideOf(w, axes.s),    StrideOf(w, axes.c), k};
+  *first = 0;
+  if (flip) {
+    *first = (shape.h.window - 1) * strides.r + (shape.w.window - 1) * strides.s;
+    strides.r = -strides.r;
+    strides.s = -strides.s;
+  }
+  return strides;
+}
+
 Shape ResultShape(const ConvForm& form, const Shape& x, Layout layout, int64_t height,
                   int64_t width, int64_t channels) {
   const ImageAxes axes(form, x.size(), layout);

@@ -46,6 +46,17 @@ ImageStrides StridesOf(const TensorView& image, const ImageAxes& axes);
 ConvShape ResolveChannels(const ConvForm& form, const Shape& x, const Shape& w, int64_t groups,
                           Layout layout);
 
+// One-dimensional data is a row of height 1, whatever the options say of the height.
+Conv2dOptions Flat(Conv2dOptions options);
+
+// All of a convolution's shape.
+ConvShape ResolveConv(const ConvForm& form, const Shape& x, const Shape& w,
+                      const Conv2dOptions& options);
+
+// The strides of w's filters, whose taps `flip` reverses, and the offset of the first tap.
+FilterStrides FilterStridesOf(const TensorView& w, const FilterAxes& axes, const ConvShape& shape,
+                              bool flip, int64_t* first);
+
 // The result's shape: x's, with these pixels and channels.
 Shape ResultShape(const ConvForm& form, const Shape& x, Layout layout, int64_t height,
                   int64_t width, int64_t channels);

@@ -1,0 +1,78 @@
+/// @file
+/// Gradients of convolution, by its image, its filters and its bias.
+#ifndef LANEWISE_CONV_BACKWARD_H_
+#define LANEWISE_CONV_BACKWARD_H_
+
+#include "lanewise/conv.h"
+#include "lanewise/error.h"
+#include "lanewise/tensor.h"
+
+namespace lanewise {
+
+/// Where the gradients go; null where one is not asked for. They must not overlap each other or an
+/// argument, and may have any strides.
+struct ConvGradients {
+  const TensorView* x = nullptr;     ///< of x's shape
+  const TensorView* w = nullptr;     ///< of w's shape
+  const TensorView* bias = nullptr;  ///< of Conv2dBiasShape, or its like
+};
+
+/// The shape of a bias for filters of shape w, where x has shape x: (K,), or (N, K) where w has one
+/// bank of filters per image.
+///
+/// @throws std::invalid_argument as Conv2dShape does.
+Shape Conv2dBiasShape(const Shape& x, const Shape& w, const Conv2dOptions& options);
+/// The same for Conv1d's axes.
+Shape Conv1dBiasShape(const Shape& x, const Shape& w, const Conv2dOptions& options);
+
+/// The gradients of a sum Σ dy·y by the arguments of y = Conv2d(x, w, bias), without activation:
+///
+///     dx[n, p, q, c]  = Σ dy[n, i, j, k]·w[r, s, c, k]    over all i, j, k, r, s where the window
+///     of
+///                                                         (i, j) has pixel (p, q) under tap (r, s)
+///     dw[r, s, c, k]  = Σ_{n,i,j} dy[n, i, j, k]·x[n, i·stride + r·dilation - before, …, c]
+///     dbias[k]        = Σ_{n,i,j} dy[n, i, j, k]
+///
+/// Pixels outside the image are what pad_mode says, in dw; in dx, what falls on them counts for the
+/// pixel that stands there, or for none with kConstant. Where w has one bank of filters per image,
+/// dw and dbias have, too.
+///
+/// dx has Conv2d's accuracy (options.algorithm says whether Winograd's may be used, as there). dw
+/// and dbias are sums over all images and pixels, in blocks whose sums are added in order; their
+/// size is a function of the shapes only. So no gradient's bits depend on threads, strides or the
+/// layout, and those of dx not on the rest of the batch.
+///
+/// The types of the gradients are one, which says what is computed, as Conv2d's out does; dy, x and
+/// w may each have any type that NumPy casts to it "safely".
+///
+/// @param x,w of which only the shape is read where no gradient asks for the values (x's where
+///     gradients.w is null, w's where gradients.x is null); `data` may then be null.
+/// @param dy of Conv2dShape.
+/// @param options as they were given to Conv2d; the activation must be kNone.
+/// @throws DTypeError for types that do not go together, and what Conv2dShape throws; nothing is
+///     written then.
+///
+/// Allocates at most what Conv2d does. Thread-safe.
+void Conv2dBackward(const TensorView& dy, const TensorView& x, const TensorView& w,
+                    const Conv2dOptions& options, const ConvGradients& gradients);
+/// The same for Conv1d's axes.
+void Conv1dBackward(const TensorView& dy, const TensorView& x, const TensorView& w,
+                    const Conv2dOptions& options, const ConvGradients& gradients);
+
+/// The shape of ConvTranspose2d's bias: (K,).
+Shape ConvTranspose2dBiasShape(const Shape& x, const Shape& w,
+                               const ConvTranspose2dOptions& options);
+
+/// The gradients of Σ dy·y by the arguments of y = ConvTranspose2d(x, w, bias):
+///
+///     dx[n, i, j, c]  = Σ_{r,s,k} dy[n, i·stride + r·dilation - before, …, k]·w[r, s, k, c]
+///     dw[r, s, k, c]  = Σ_{n,i,j} dy[n, i·stride + r·dilation - before, …, k]·x[n, i, j, c]
+///     dbias[k]        = Σ_{n,i,j} dy[n, i, j, k]
+///
+/// dx is Conv2d of dy. All else is as for Conv2dBackward; the bias has shape (K,).
+void ConvTranspose2dBackward(const TensorView& dy, const TensorView& x, const TensorView& w,
+                             const ConvTranspose2dOptions& options, const ConvGradients& gradients);
+
+}  // namespace lanewise
+
+#endif  // LANEWISE_CONV_BACKWARD_H_
