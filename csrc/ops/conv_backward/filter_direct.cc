@@ -107,7 +107,8 @@ struct Tiling {
         const double columns =
             join ? double(RoundUp(s * c, x_part)) : double(s * RoundUp(c, x_part));
         const double cost = (columns + 0.1 * tiles * double(x)) * double(RoundUp(k, y_part));
-        if (best != 0 && cost >= best) continue;
+        // Lanes that are filters are often stored as they are.
+        if (best != 0 && cost * (swap ? 1.1 : 1.0) >= best) continue;
         best = cost;
         swapped = swap;
         joined = join;
@@ -179,37 +180,52 @@ struct Boxes {
 
 // ----------------------------------------------------------------------------------------- packing
 
-// Packs pixels `step` apart as [unit][pixel][width], units `unit_size` apart. What a last unit has
-// more than channels is left as it is.
+// Packs n pixels `step` apart as [pixel][width], `count` <= width channels of each.
+template <class T>
+void PackUnit(const ConvKernels<T>& kernels, const Source<T>& from, int64_t step, int64_t n,
+              int64_t c_step, int64_t count, int64_t width, T* to) {
+  constexpr int64_t kPixels = 32, kMostWidth = 64;
+  if (n == 1 || (count == width && c_step == 1 && step == width)) {
+    return from.Read(c_step, n * count, to);
+  }
+  if (width == 1) return from.Read(step, n, to);
+  if (from.native() && c_step == 1 && step >= 0) {
+    return kernels.copy(from.InPlace(), step, n, count, to, width);
+  }
+  if (from.native() && step == 1 && c_step >= 0) {
+    return kernels.transpose(from.InPlace(), c_step, count, n, to, width);
+  }
+  if (std::abs(c_step) < std::abs(step)) {
+    for (int64_t j = 0; j < n; ++j) (from + j * step).Read(c_step, count, to + j * width);
+    return;
+  }
+  T chunk[kMostWidth * kPixels];
+  for (int64_t j = 0; j < n; j += kPixels) {
+    const int64_t pixels = std::min(kPixels, n - j);
+    for (int64_t c = 0; c < count; c += kMostWidth) {
+      const int64_t channels = std::min(kMostWidth, count - c);
+      for (int64_t i = 0; i < channels; ++i) {
+        (from + ((c + i) * c_step + j * step)).Read(step, pixels, chunk + i * kPixels);
+      }
+      kernels.transpose(chunk, kPixels, channels, pixels, to + j * width + c, width);
+    }
+  }
+}
+
+// Packs pixels as [unit][pixel][width], units `unit_size` apart. What a last unit has more than
+// channels is left as it is.
 template <class T>
 void PackPixels(const ConvKernels<T>& kernels, const Source<T>& from, int64_t step, int64_t n,
                 int64_t c_step, int64_t channels, int64_t width, T* to, int64_t unit_size) {
-  constexpr int64_t kPixels = 32, kWidth = 64;
-  T chunk[kPixels * kWidth];
-  for (int64_t c = 0; c < channels; c += width, to += unit_size) {
-    const int64_t count = std::min(width, channels - c);
-    const Source<T> at = from + c * c_step;
-    if (n == 1 || (count == width && c_step == 1 && step == width)) {
-      at.Read(n == 1 ? c_step : 1, n * count, to);
-    } else if (count == 1 && width == 1) {
-      at.Read(step, n, to);
-    } else if (at.native() && c_step == 1 && step >= 0) {
-      kernels.copy(at.InPlace(), step, n, count, to, width);
-    } else if (at.native() && step == 1 && c_step >= 0) {
-      kernels.transpose(at.InPlace(), c_step, count, n, to, width);
-    } else if (std::abs(c_step) < std::abs(step)) {
-      for (int64_t j = 0; j < n; ++j) (at + j * step).Read(c_step, count, to + j * width);
-    } else {
-      for (int64_t j = 0; j < n; j += kPixels) {
-        const int64_t some = std::min(kPixels, n - j);
-        for (int64_t i = 0; i < count; i += kWidth) {
-          const int64_t lines = std::min(kWidth, count - i);
-          for (int64_t l = 0; l < lines; ++l) {
-            (at + ((i + l) * c_step + j * step)).Read(step, some, chunk + l * kPixels);
-          }
-          kernels.transpose(chunk, kPixels, lines, some, to + j * width + i, width);
-        }
-      }
+  // A page of pixels at a time, so that memory is read in order.
+  const int64_t page = 4096 / int64_t(sizeof(T));
+  const int64_t most = c_step == 1 ? std::max<int64_t>(4, page / channels) : n;
+  for (int64_t j = 0; j < n; j += most) {
+    const int64_t pixels = std::min(most, n - j);
+    T* unit = to + j * width;
+    for (int64_t c = 0; c < channels; c += width, unit += unit_size) {
+      PackUnit(kernels, from + (j * step + c * c_step), step, pixels, c_step,
+               std::min(width, channels - c), width, unit);
     }
   }
 }
@@ -250,16 +266,19 @@ class FilterDirect {
   void ForPieces(const F& f) const;
   int64_t Lines(int64_t rows, int64_t runs) const;
   int64_t StripSize(int64_t chains) const;
-  int64_t PanelSize(int64_t chains) const { return chains * terms_.chain * longest_; }
+  int64_t PanelSize(int64_t chains) const {
+    return chains * terms_.chain * longest_ * tiling_.y_tile;
+  }
   int64_t BlockElements(int64_t chains) const {
-    return boxes_.x.longest() * tiling_.x_unit * StripSize(chains) +
-           boxes_.y.longest() * tiling_.y_tile * PanelSize(chains);
+    return boxes_.x.longest() * StripSize(chains) + boxes_.y.longest() * PanelSize(chains);
   }
 
   void SumBox(int64_t bank, int64_t group, int64_t slice, const Box& box, const Pieces& pieces,
               T* sums, const Box& whole) const;
   void PackX(int64_t bank, int64_t group, const Box& box, int64_t run, int64_t end,
              const Pieces& pieces) const;
+  void PackColumns(const Source<T>& from, int64_t step, int64_t n, const Box& box, T* to) const;
+  void FillColumns(int64_t n, const Box& box, T* to) const;
   void PackLine(const Source<T>& line, int64_t first, const Box& box, T* to) const;
   void PackDy(int64_t bank, int64_t group, const Box& box, int64_t run, int64_t end,
               const Pieces& pieces) const;
@@ -295,6 +314,7 @@ class FilterDirect {
   const Places columns_;    // of a strip
   const bool one_segment_;  // packed runs follow each other without a gap
   int64_t block_chains_;    // packed at a time
+  int64_t strip_, panel_;   // elements of a unit of a block of x and of dy
 };
 
 template <class T>
@@ -325,6 +345,8 @@ FilterDirect<T>::FilterDirect(const FilterGradient<T>& g)
   while (block_chains_ < terms_.slices.longest() && BlockElements(2 * block_chains_) <= most) {
     block_chains_ *= 2;
   }
+  strip_ = StripSize(block_chains_);
+  panel_ = PanelSize(block_chains_);
 }
 
 // The most lines that the strip of a block may have. Its runs are parts of at most p images, with
@@ -338,50 +360,58 @@ int64_t FilterDirect<T>::Lines(int64_t rows, int64_t runs) const {
   return std::min(rows * runs, std::max(lines(1), lines(parts)));
 }
 
-// Columns of the strip of a unit.
+// Elements of the strip of a unit.
 template <class T>
 int64_t FilterDirect<T>::StripSize(int64_t chains) const {
-  return Lines(boxes_.r.longest(), chains * terms_.chain) * columns_.length();
+  return Lines(boxes_.r.longest(), chains * terms_.chain) * columns_.length() * tiling_.x_unit;
+}
+
+// n columns of the strips of a box: of pixels `step` apart, and of zeros.
+template <class T>
+void FilterDirect<T>::PackColumns(const Source<T>& from, int64_t step, int64_t n, const Box& box,
+                                  T* to) const {
+  const int64_t unit = tiling_.x_unit, c = box.x * unit;
+  PackPixels(pack_, from + c * g_.x_strides.c, step, n, g_.x_strides.c,
+             std::min(box.x_end * unit, shape_.group_c) - c, unit, to, strip_);
 }
 
 template <class T>
+void FilterDirect<T>::FillColumns(int64_t n, const Box& box, T* to) const {
+  for (int64_t x = box.x; x < box.x_end; ++x, to += strip_) {
+    std::fill_n(to, n * tiling_.x_unit, T(0));
+  }
+}
+
+// A line of the strips, whose first column is column `first` of the image.
+template <class T>
 void FilterDirect<T>::PackLine(const Source<T>& line, int64_t first, const Box& box, T* to) const {
-  const Places& places = columns_;
-  const int64_t unit = tiling_.x_unit, size = StripSize(block_chains_) * unit;
-  const int64_t c = box.x * unit, channels = std::min(box.x_end * unit, shape_.group_c) - c;
-  const int64_t w = g_.x_strides.w;
-  const Source<T> at = line + c * g_.x_strides.c;
-  const auto pack = [&](int64_t column, int64_t n, T* place) {
-    PackPixels(pack_, at + column * w, places.unit * w, n, g_.x_strides.c, channels, unit, place,
-               size);
-  };
-  for (int64_t run = 0; run < places.runs; ++run, to += places.count * unit) {
-    const int64_t start = first + run * places.run_unit;
-    const Interior inside(start, places.unit, places.count, shape_.w.in);
+  const int64_t unit = tiling_.x_unit, step = columns_.unit, w = g_.x_strides.w;
+  for (int64_t run = 0; run < columns_.runs; ++run, to += columns_.count * unit) {
+    const int64_t start = first + run * columns_.run_unit;
+    const Interior inside(start, step, columns_.count, shape_.w.in);
     const auto border = [&](int64_t begin, int64_t end) {
       for (int64_t j = begin; j < end; ++j) {
-        const int64_t column = g_.columns(start + j * places.unit);
-        if (column != Border::kNone) {
-          pack(column, 1, to + j * unit);
-          continue;
-        }
-        for (int64_t x = 0; x < box.x_end - box.x; ++x) {
-          std::fill_n(to + x * size + j * unit, unit, T(0));
+        const int64_t column = g_.columns(start + j * step);
+        if (column == Border::kNone) {
+          FillColumns(1, box, to + j * unit);
+        } else {
+          PackColumns(line + column * w, w, 1, box, to + j * unit);
         }
       }
     };
     border(0, inside.begin);
     if (inside.begin < inside.end) {
-      pack(start + inside.begin * places.unit, inside.end - inside.begin, to + inside.begin * unit);
+      PackColumns(line + (start + inside.begin * step) * w, step * w, inside.end - inside.begin,
+                  box, to + inside.begin * unit);
     }
-    border(inside.end, places.count);
+    border(inside.end, columns_.count);
   }
 }
 
 template <class T>
 void FilterDirect<T>::PackX(int64_t bank, int64_t group, const Box& box, int64_t run, int64_t end,
                             const Pieces& pieces) const {
-  const int64_t unit = tiling_.x_unit, size = StripSize(block_chains_) * unit;
+  const int64_t unit = tiling_.x_unit;
   const int64_t pitch = columns_.length();
   const int64_t first_tap = tiling_.joined ? 0 : box.t;
   const Source<T> x = g_.x + group * shape_.group_c * g_.x_strides.c;
@@ -392,16 +422,22 @@ void FilterDirect<T>::PackX(int64_t bank, int64_t group, const Box& box, int64_t
     last = std::min(end, run - at.line + terms_.lines);
     const Places lines(shape_.h, box.rows(), last - run, false);
     const Source<T> image = x + (bank * terms_.images + at.image) * g_.x_strides.n;
+    const int64_t column = shape_.w.Input(at.j, first_tap);
+    const bool whole = column == 0 && columns_.unit == 1 && pitch == shape_.w.in &&
+                       lines.unit == 1 && g_.x_strides.h == pitch * g_.x_strides.w;
     for (int64_t q = 0; q < lines.runs; ++q) {
-      for (int64_t i = 0; i < lines.count; ++i) {
-        const int64_t line =
-            g_.rows(shape_.h.Input(at.line, box.r) + q * lines.run_unit + i * lines.unit);
-        T* const to = pieces.strip + (place + (q * lines.count + i) * pitch) * unit;
+      const int64_t first = shape_.h.Input(at.line, box.r) + q * lines.run_unit;
+      T* to = pieces.strip + (place + q * lines.count * pitch) * unit;
+      if (whole && first >= 0 && first + lines.count <= shape_.h.in) {
+        PackColumns(image + first * g_.x_strides.h, g_.x_strides.w, lines.count * pitch, box, to);
+        continue;
+      }
+      for (int64_t i = 0; i < lines.count; ++i, to += pitch * unit) {
+        const int64_t line = g_.rows(first + i * lines.unit);
         if (line == Border::kNone) {
-          for (int64_t u = 0; u < box.x_end - box.x; ++u)
-            std::fill_n(to + u * size, pitch * unit, T(0));
+          FillColumns(pitch, box, to);
         } else {
-          PackLine(image + line * g_.x_strides.h, shape_.w.Input(at.j, first_tap), box, to);
+          PackLine(image + line * g_.x_strides.h, column, box, to);
         }
       }
     }
@@ -415,16 +451,20 @@ void FilterDirect<T>::PackX(int64_t bank, int64_t group, const Box& box, int64_t
 template <class T>
 void FilterDirect<T>::PackDy(int64_t bank, int64_t group, const Box& box, int64_t run, int64_t end,
                              const Pieces& pieces) const {
-  const int64_t unit = tiling_.y_tile, size = PanelSize(block_chains_) * unit;
+  const int64_t unit = tiling_.y_tile;
   const int64_t k = box.y * unit, channels = std::min(box.y_end * unit, shape_.group_k) - k;
   const ImageStrides& strides = g_.dy_strides;
   const Source<T> dy = g_.dy + (group * shape_.group_k + k) * strides.c;
   T* to = pieces.panels;
-  for (; run < end; ++run, to += longest_ * unit) {
+  // Lines that follow each other in memory are one.
+  const bool whole = terms_.pieces.count == 1 && strides.h == longest_ * strides.w;
+  for (int64_t last; run < end; to += (last - run) * longest_ * unit, run = last) {
     const RunAt at = At(run);
+    last = whole ? std::min(end, run - at.line + terms_.lines) : run + 1;
     const Source<T> line = dy + ((bank * terms_.images + at.image) * strides.n +
                                  at.line * strides.h + at.j * strides.w);
-    PackPixels(pack_, line, strides.w, at.width, strides.c, channels, unit, to, size);
+    PackPixels(pack_, line, strides.w, (last - run) * at.width, strides.c, channels, unit, to,
+               panel_);
   }
 }
 
@@ -436,8 +476,6 @@ void FilterDirect<T>::SumChain(const Box& box, int64_t run, int64_t first_run, i
   const int64_t segments = one_segment_ ? 1 : end - run;
   const int64_t depth = one_segment_ ? (end - run) * width : width;
   const int64_t x_unit = tiling_.x_unit, y_unit = tiling_.y_tile;
-  const int64_t x_size = StripSize(block_chains_) * x_unit,
-                y_size = PanelSize(block_chains_) * y_unit;
   const int64_t x_count = tiling_.joined ? shape_.w.window * shape_.group_c : shape_.group_c;
   const int64_t shift = tiling_.joined ? tiling_.x_tile : columns_.shift * x_unit;
   const T** const xs = tiling_.swapped ? pieces.lanes : pieces.rows;
@@ -445,7 +483,7 @@ void FilterDirect<T>::SumChain(const Box& box, int64_t run, int64_t first_run, i
   for (int64_t y = box.y; y < box.y_end; ++y) {
     const int64_t ny = std::min(y_unit, shape_.group_k - y * y_unit);
     for (int64_t s = 0; s < segments; ++s) {
-      ys[s] = pieces.panels + (y - box.y) * y_size + (run + s - first_run) * longest_ * y_unit;
+      ys[s] = pieces.panels + (y - box.y) * panel_ + (run + s - first_run) * longest_ * y_unit;
     }
     for (int64_t x = box.x; x < box.x_end; ++x) {
       for (int64_t r = box.r; r < box.r_end; ++r) {
@@ -453,7 +491,7 @@ void FilterDirect<T>::SumChain(const Box& box, int64_t run, int64_t first_run, i
           const int64_t nx =
               std::min(tiling_.x_tile, x_count - (tiling_.joined ? t : x) * tiling_.x_tile);
           const T* const strip =
-              pieces.strip + (x - box.x) * x_size + (tiling_.joined ? t : t - box.t) * shift;
+              pieces.strip + (x - box.x) * strip_ + (tiling_.joined ? t : t - box.t) * shift;
           for (int64_t s = 0; s < segments; ++s) {
             const BlockRun& at = pieces.runs[run + s - first_run];
             xs[s] = strip + (at.place + (r - box.r) * at.row_shift) * x_unit;
@@ -477,14 +515,12 @@ template <class T>
 void FilterDirect<T>::SumBox(int64_t bank, int64_t group, int64_t slice, const Box& box,
                              const Pieces& pieces, T* sums, const Box& whole) const {
   // What the kernels read and nobody packs: channels past the last, and the end of the strip.
-  const int64_t x_size = StripSize(block_chains_) * tiling_.x_unit;
-  const int64_t y_size = PanelSize(block_chains_) * tiling_.y_tile;
   if (box.x_end * tiling_.x_unit > shape_.group_c) {
-    std::fill_n(pieces.strip + (box.x_end - 1 - box.x) * x_size, x_size, T(0));
+    std::fill_n(pieces.strip + (box.x_end - 1 - box.x) * strip_, strip_, T(0));
   }
-  std::fill_n(pieces.strip + (box.x_end - box.x) * x_size, nr_, T(0));
+  std::fill_n(pieces.strip + (box.x_end - box.x) * strip_, nr_, T(0));
   if (box.y_end * tiling_.y_tile > shape_.group_k) {
-    std::fill_n(pieces.panels + (box.y_end - 1 - box.y) * y_size, y_size, T(0));
+    std::fill_n(pieces.panels + (box.y_end - 1 - box.y) * panel_, panel_, T(0));
   }
   const int64_t begin = terms_.slices.begin(slice), slice_end = terms_.slices.end(slice);
   for (int64_t chain = begin; chain < slice_end; chain += block_chains_) {
@@ -574,8 +610,8 @@ void FilterDirect<T>::Write(int64_t bank, int64_t group, const Box& box, const T
 template <class T>
 template <class F>
 void FilterDirect<T>::ForPieces(const F& f) const {
-  f(&Pieces::strip, boxes_.x.longest() * StripSize(block_chains_) * tiling_.x_unit + nr_);
-  f(&Pieces::panels, boxes_.y.longest() * PanelSize(block_chains_) * tiling_.y_tile);
+  f(&Pieces::strip, boxes_.x.longest() * strip_ + nr_);
+  f(&Pieces::panels, boxes_.y.longest() * panel_);
   f(&Pieces::sums, terms_.slices.count == 1 ? boxes_.longest() * tile_ : 0);
   f(&Pieces::chunk, kElements * nr_);
   f(&Pieces::runs, block_chains_ * terms_.chain);
