@@ -21,20 +21,13 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <class T, size_t MR, size_t NV>
 void OuterTile(const T* const* rows, size_t row_step, const T* const* lanes, size_t lane_step,
                size_t segments, size_t depth, bool first, T* HWY_RESTRICT sums) {
-  constexpr size_t kTerms = kConvTerms<T>;
   ConvSums<T, MR, NV> tile;
   tile.Zero();
   for (size_t s = 0; s < segments; ++s) {
     const T* HWY_RESTRICT row = rows[s];
     const T* HWY_RESTRICT lane = lanes[s];
-    size_t k = 0;
-    const auto at = [&](size_t i, size_t t) HWY_ATTR { return row[t * row_step + i]; };
-    for (; k + kTerms <= depth; k += kTerms) {
-      tile.template Add<kTerms>(at, lane, lane_step);
-      row += kTerms * row_step;
-      lane += kTerms * lane_step;
-    }
-    for (; k < depth; ++k, row += row_step, lane += lane_step) {
+    const auto at = [&](size_t i, size_t) HWY_ATTR { return row[i]; };
+    for (size_t k = 0; k < depth; ++k, row += row_step, lane += lane_step) {
       tile.template Add<1>(at, lane, lane_step);
     }
   }
