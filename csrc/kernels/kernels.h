@@ -470,7 +470,8 @@ const WinogradKernels& WinogradKernelsFor(SimdTarget target, size_t tile);
 //   sums[t·lanes + l] += Σ_{i < rows} Σ_{j < columns} dy[i·dy_row + j·dy_step + l]
 //                                                     · x[i·x_row + j·lanes + offsets[t] + l]
 // for t < taps and l < lanes, summed as one chain of multiply-adds in the order (i, j) before it is
-// added. All of x that is read, and sums, are 64-byte aligned.
+// added. Offsets are runs of `run`, in which each is `lanes` above the one before. All of x that is
+// read, and sums, are 64-byte aligned.
 template <class T>
 struct TapSums {
   const T* x;
@@ -478,7 +479,7 @@ struct TapSums {
   int64_t x_row, dy_row, dy_step;
   size_t rows, columns;
   const size_t* offsets;
-  size_t taps;
+  size_t taps, run;  // taps a multiple of run
   T* sums;
 };
 

@@ -30,7 +30,7 @@ constexpr int64_t kMostChannels = 16;
 constexpr int64_t kBlockTerms = 256;
 // Slices are made while channels times slices are no more than this, for threads to share; totals
 // of all slices have at most so many elements; and each slice so many products.
-constexpr int64_t kSharedChannels = 1024, kTotals = int64_t{1} << 17, kSliceProducts = 1 << 18;
+constexpr int64_t kSharedChannels = 4096, kTotals = int64_t{1} << 17, kSliceProducts = 1 << 18;
 // Up to so many taps are taken at once by the kernel.
 constexpr int64_t kTapsAtOnce = 12;
 // Rows of a ring beyond those that a block needs, so that it is seldom moved to its beginning.
@@ -258,6 +258,8 @@ class StripsTask {
     sums.columns = columns_;
     sums.offsets = offsets_;
     sums.taps = plan_.x.depth * rows.count * taps();
+    const WindowAxis& w = image_.shape.w;
+    sums.run = w.stride == 1 && w.dilation == 1 ? taps() : 1;
     for (int64_t u = 0; u < units_; ++u) {
       sums.x = x_.At(u, first - base_);
       sums.dy = plan_.dy_in_place ? SlopesInPlace(u, begin) : dy_.At(u, 0);
