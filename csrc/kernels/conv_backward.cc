@@ -4,6 +4,7 @@
 #include "hwy/foreach_target.h"
 //
 #include "kernels/conv_outer-inl.h"
+#include "kernels/conv_strips_backward-inl.h"
 #include "kernels/kernels.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -12,7 +13,7 @@ namespace HWY_NAMESPACE {
 
 template <class T>
 constexpr ConvBackwardKernels<T> kConvBackward{kConvMR, kConvNV* HWY_MAX_BYTES / sizeof(T),
-                                               Outer<T>};
+                                               Outer<T>, AddTaps<T>};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace lanewise

@@ -466,6 +466,23 @@ const WinogradKernels& WinogradKernelsFor(SimdTarget target, size_t tile);
 
 // ---------------------------------------------------------------------------------- conv backward
 
+// What a block of outputs adds to the gradients of one vector of filters by some taps:
+//   sums[t·lanes + l] += Σ_{i < rows} Σ_{j < columns} dy[i·dy_row + j·dy_step + l]
+//                                                     · x[i·x_row + j·lanes + offsets[t] + l]
+// for t < taps and l < lanes, summed as one chain of multiply-adds in the order (i, j) before it is
+// added. Offsets are runs of `run`, in which each is `lanes` above the one before. All of x that is
+// read, and sums, are 64-byte aligned.
+template <class T>
+struct TapSums {
+  const T* x;
+  const T* dy;
+  int64_t x_row, dy_row, dy_step;
+  size_t rows, columns;
+  const size_t* offsets;
+  size_t taps, run;  // taps a multiple of run
+  T* sums;
+};
+
 template <class T>
 struct ConvBackwardKernels {
   size_t mr, nr;
@@ -478,6 +495,7 @@ struct ConvBackwardKernels {
   // stored, up to the next third of mr. Sums (row length nr) are 64-byte aligned.
   void (*outer)(const T* const* rows, size_t row_step, size_t count, const T* const* lanes,
                 size_t lane_step, bool half, size_t segments, size_t depth, bool first, T* sums);
+  void (*add_taps)(const TapSums<T>& sums);
 };
 
 template <class T>

@@ -1,11 +1,13 @@
 // The gradient of a convolution by its filters: which way it is computed.
 #include "ops/conv_backward/filter_direct.h"
+#include "ops/conv_backward/filter_strips.h"
 #include "ops/conv_backward/gradients.h"
 
 namespace lanewise {
 
 template <class T>
 void RunFilterGradient(const char*, const FilterGradient<T>& gradient, DType, ConvAlgorithm) {
+  if (StripsSuit(gradient.shape)) return RunFilterStrips(gradient);
   RunFilterDirect(gradient);
 }
 
