@@ -1,20 +1,28 @@
 #include "lanewise/conv_backward.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "bindings/array.h"
 #include "bindings/conv_options.h"
+#include "bindings/options.h"
 
 namespace lanewise::bindings {
 namespace {
 
-// x or w: an array, or a tuple or list of sizes where the values are not needed.
-struct ArrayOrShape {
-  py::object array;  // None for a shape
+// x or w: an array, a tuple of sizes where the values are not needed, or filters that are packed.
+struct Operand {
+  py::handle given;
+  py::object array;  // None where there is none
+  const PackedFilter* packed = nullptr;
   Shape shape;
 
-  ArrayOrShape(const Caller& caller, const char* name, py::handle value) : array(py::none()) {
-    if (py::isinstance<py::tuple>(value)) {
+  Operand(const Caller& caller, const char* name, py::handle value, bool may_be_packed)
+      : given(value), array(py::none()) {
+    if (may_be_packed && py::isinstance<PackedFilter>(value)) {
+      packed = &value.cast<const PackedFilter&>();
+      shape = packed->filters().sizes();
+    } else if (py::isinstance<py::tuple>(value)) {
       shape = ParseSizes(caller, name, value);
     } else {
       const py::array converted = AsArray(caller.op, name, value);
@@ -23,6 +31,10 @@ struct ArrayOrShape {
     }
   }
 
+  // What has the operand's dtype, or `other` for a shape, which has none.
+  py::handle typed(py::handle other) const {
+    return packed != nullptr ? given : array.is_none() ? other : py::handle(array);
+  }
   TensorView view(DType result) const {
     if (!array.is_none()) return View(py::reinterpret_borrow<py::array>(array));
     TensorView sizes;
@@ -34,69 +46,58 @@ struct ArrayOrShape {
   }
 };
 
-// Which gradients `wrt` names: a name, or several.
-struct Wanted {
-  bool x = false, w = false, bias = false;
-
-  Wanted(const Caller& caller, py::handle wrt) {
-    if (py::isinstance<py::str>(wrt)) {
-      Add(caller, wrt);
-    } else {
-      for (const py::handle name : py::reinterpret_borrow<py::iterable>(wrt)) Add(caller, name);
-    }
-  }
-
- private:
-  void Add(const Caller& caller, py::handle name) {
-    static constexpr Choice<bool Wanted::*> kNames[] = {
-        {"x", &Wanted::x}, {"w", &Wanted::w}, {"bias", &Wanted::bias}};
-    this->*ParseChoice(caller, "wrt", name, kNames) = true;
-  }
-};
-
-template <class Options>
+// The functions of the C++ API for filters that are an array, or packed.
+template <class Filters, class Shapes, class Options>
 struct Functions {
-  Shape (*bias_shape)(const Shape& x, const Shape& w, const Options& options);
-  void (*op)(const TensorView& dy, const TensorView& x, const TensorView& w, const Options& options,
+  Shape (*bias_shape)(const Shape& x, const Shapes& w, const Options& options);
+  void (*op)(const TensorView& dy, const TensorView& x, const Filters& w, const Options& options,
              const ConvGradients& gradients);
+};
+template <class Options>
+struct Backward {
+  Functions<TensorView, Shape, Options> plain;
+  Functions<PackedFilter, PackedFilter, Options> packed;
 };
 
 struct Arguments {
   py::handle dy, x, w, wrt;
 };
 
+constexpr Choice<int> kGradients[] = {{"x", 0}, {"w", 1}, {"bias", 2}};
+
 template <class Options>
-py::tuple Call(const Caller& caller, const Functions<Options>& functions, const Arguments& given,
+py::tuple Call(const Caller& caller, const Backward<Options>& functions, const Arguments& given,
                const Options& options) {
   const char* const op = caller.op;
-  const Wanted wanted(caller, given.wrt);
+  const std::vector<int> wanted = ParseChoices(caller, "wrt", given.wrt, kGradients);
   const py::array dy = AsArray(op, "dy", given.dy);
-  const ArrayOrShape x(caller, "x", given.x), w(caller, "w", given.w);
-  const auto array_or_dy = [&](const ArrayOrShape& given) -> py::handle {
-    return given.array.is_none() ? dy : given.array;
-  };
-  const py::dtype dtype =
-      ResultType(op, {{"dy", dy}, {"x", array_or_dy(x)}, {"w", array_or_dy(w)}});
-  const Shape bias_shape = functions.bias_shape(x.shape, w.shape, options);
+  const Operand x(caller, "x", given.x, false), w(caller, "w", given.w, true);
+  const py::dtype dtype = ResultType(op, {{"dy", dy}, {"x", x.typed(dy)}, {"w", w.typed(dy)}});
+  const Shape bias_shape = w.packed != nullptr
+                               ? functions.packed.bias_shape(x.shape, *w.packed, options)
+                               : functions.plain.bias_shape(x.shape, w.shape, options);
+  const Shape* const shapes[] = {&x.shape, &w.shape, &bias_shape};
   TensorView views[3];
-  py::tuple results(3);
-  const auto gradient = [&](int i, bool asked, const Shape& shape) -> const TensorView* {
-    results[i] = py::none();
-    if (!asked) return nullptr;
-    py::array array = NewArray(op, shape, dtype);
+  const TensorView* asked[3] = {};
+  py::tuple results = py::make_tuple(py::none(), py::none(), py::none());
+  for (const int i : wanted) {
+    py::array array = NewArray(op, *shapes[i], dtype);
     views[i] = OutputView(array);
+    asked[i] = &views[i];
     results[i] = array;
-    return &views[i];
-  };
-  const ConvGradients gradients{gradient(0, wanted.x, x.shape), gradient(1, wanted.w, w.shape),
-                                gradient(2, wanted.bias, bias_shape)};
-  const TensorView dy_view = View(dy);
-  const TensorView x_view = x.view(dy_view.dtype), w_view = w.view(dy_view.dtype);
-  Released([&] { functions.op(dy_view, x_view, w_view, options, gradients); });
+  }
+  const ConvGradients gradients{asked[0], asked[1], asked[2]};
+  const TensorView dy_view = View(dy), x_view = x.view(dy_view.dtype);
+  if (w.packed != nullptr) {
+    Released([&] { functions.packed.op(dy_view, x_view, *w.packed, options, gradients); });
+  } else {
+    const TensorView w_view = w.view(dy_view.dtype);
+    Released([&] { functions.plain.op(dy_view, x_view, w_view, options, gradients); });
+  }
   return results;
 }
 
-void Define(py::module_& m, const Caller& caller, const Functions<Conv2dOptions>& functions) {
+void Define(py::module_& m, const Caller& caller, const Backward<Conv2dOptions>& functions) {
   m.def(
       caller.op,
       [caller, functions](py::handle dy, py::handle x, py::handle w, py::handle wrt,
@@ -125,9 +126,10 @@ void DefineTranspose(py::module_& m) {
         auto options = ParseWindows<ConvTranspose2dOptions>(kCaller, stride, padding, dilation,
                                                             groups, layout);
         options.output_padding = ParsePerAxis(kCaller, "output_padding", output_padding);
-        return Call<ConvTranspose2dOptions>(kCaller,
-                                            {&ConvTranspose2dBiasShape, &ConvTranspose2dBackward},
-                                            {dy, x, w, wrt}, options);
+        const Backward<ConvTranspose2dOptions> functions{
+            {&ConvTranspose2dBiasShape, &ConvTranspose2dBackward},
+            {&ConvTranspose2dBiasShape, &ConvTranspose2dBackward}};
+        return Call(kCaller, functions, {dy, x, w, wrt}, options);
       },
       py::arg("dy"), py::arg("x"), py::arg("w"), py::arg("wrt"), py::arg("stride"),
       py::arg("padding"), py::arg("output_padding"), py::arg("dilation"), py::arg("groups"),
@@ -137,8 +139,10 @@ void DefineTranspose(py::module_& m) {
 }  // namespace
 
 void BindConvBackward(py::module_& m) {
-  Define(m, {"conv2d_backward", 2}, {&Conv2dBiasShape, &Conv2dBackward});
-  Define(m, {"conv1d_backward", 1}, {&Conv1dBiasShape, &Conv1dBackward});
+  Define(m, {"conv2d_backward", 2},
+         {{&Conv2dBiasShape, &Conv2dBackward}, {&Conv2dBiasShape, &Conv2dBackward}});
+  Define(m, {"conv1d_backward", 1},
+         {{&Conv1dBiasShape, &Conv1dBackward}, {&Conv1dBiasShape, &Conv1dBackward}});
   DefineTranspose(m);
 }
 

@@ -128,6 +128,20 @@ void FailChoice(const Caller& caller, const char* name, py::handle value,
   Fail(caller, name, value, names);
 }
 
+std::vector<py::object> NamesOf(const Caller& caller, const char* name, py::handle value) {
+  if (PyUnicode_Check(value.ptr())) return {py::reinterpret_borrow<py::object>(value)};
+  const auto elements = Elements(value);
+  if (!elements) FailType(caller, name, value, "a name or a sequence of names");
+  if (elements->empty()) Fail(caller, name, value, "at least one name");
+  std::vector<py::object> names;
+  for (const py::handle one : *elements) names.push_back(py::reinterpret_borrow<py::object>(one));
+  return names;
+}
+
+void FailTwice(const Caller& caller, const char* name, py::handle value) {
+  Fail(caller, name, value, "no name twice");
+}
+
 }  // namespace detail
 
 PerAxis<int64_t> ParsePerAxis(const Caller& caller, const char* name, py::handle value) {

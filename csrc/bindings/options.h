@@ -51,6 +51,9 @@ namespace detail {
 bool Is(py::handle value, const char* name);
 [[noreturn]] void FailChoice(const Caller& caller, const char* name, py::handle value,
                              const std::string& names);
+// The names that `value` is or holds, at least one.
+std::vector<py::object> NamesOf(const Caller& caller, const char* name, py::handle value);
+[[noreturn]] void FailTwice(const Caller& caller, const char* name, py::handle value);
 }  // namespace detail
 
 // One of a table's names. A table whose first name is null takes None for it.
@@ -66,6 +69,21 @@ Code ParseChoice(const Caller& caller, const char* name, py::handle value,
     names += choice.name == nullptr ? "None" : "'" + std::string(choice.name) + "'";
   }
   detail::FailChoice(caller, name, value, n == 2 ? names : "one of " + names);
+}
+
+// A table's name or several of them, none twice.
+template <class Code, size_t n>
+std::vector<Code> ParseChoices(const Caller& caller, const char* name, py::handle value,
+                               const Choice<Code> (&choices)[n]) {
+  std::vector<Code> codes;
+  for (const py::object& one : detail::NamesOf(caller, name, value)) {
+    const Code code = ParseChoice(caller, name, one, choices);
+    for (const Code& other : codes) {
+      if (other == code) detail::FailTwice(caller, name, value);
+    }
+    codes.push_back(code);
+  }
+  return codes;
 }
 
 }  // namespace lanewise::bindings

@@ -126,7 +126,7 @@ _Grads: TypeAlias = tuple[_Array | None, _Array | None, _Array | None]
 def conv2d_backward(
     dy: ArrayLike,
     x: _OrShape,
-    w: _OrShape,
+    w: _OrShape | PackedFilter,
     wrt: str | Sequence[str],
     stride: PerAxis,
     padding: Padding,
@@ -140,7 +140,7 @@ def conv2d_backward(
 def conv1d_backward(
     dy: ArrayLike,
     x: _OrShape,
-    w: _OrShape,
+    w: _OrShape | PackedFilter,
     wrt: str | Sequence[str],
     stride: PerAxis,
     padding: Padding,
@@ -154,7 +154,7 @@ def conv1d_backward(
 def conv_transpose2d_backward(
     dy: ArrayLike,
     x: _OrShape,
-    w: _OrShape,
+    w: _OrShape | PackedFilter,
     wrt: str | Sequence[str],
     stride: PerAxis,
     padding: Padding,

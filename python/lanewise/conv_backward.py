@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from . import _core
 from ._array import Array
 from ._window import Layout1d, Layout2d, Padding, PerAxis
+from .packed_filter import PackedFilter
 
 
 class ConvGrads(NamedTuple):
@@ -23,7 +24,7 @@ class ConvGrads(NamedTuple):
 def conv2d_backward(
     dy: ArrayLike,
     x: ArrayLike | tuple[int, ...],
-    w: ArrayLike | tuple[int, ...],
+    w: ArrayLike | PackedFilter | tuple[int, ...],
     *,
     wrt: str | Sequence[str] = ("x", "w", "bias"),
     stride: PerAxis = 1,
@@ -46,9 +47,10 @@ def conv2d_backward(
     | ``dbias[k] = Σ dy[n, i, j, k]``.
 
     (Dumoulin and Visin, A guide to convolution arithmetic for deep learning, 2016.) `dx` is a
-    convolution itself, with the accuracy of `conv2d`. The sums of `dw` and `dbias` over images and
-    pixels are cut in blocks, whose sums are added in order. No bit depends on threads, strides of
-    the arrays, or the layout, nor those of `dx` on the rest of the batch.
+    convolution itself, with the accuracy of `conv2d` for K / groups input channels. The sums of
+    `dw` and `dbias` over images and pixels are cut in blocks, whose sums are added in order. No bit
+    depends on threads, strides of the arrays, or the layout, nor those of `dx` on the rest of the
+    batch.
 
     Parameters
     ----------
@@ -56,11 +58,12 @@ def conv2d_backward(
         The gradient by the result of `conv2d`, and of its shape: (N, OH, OW, K), or
         (N, K, OH, OW) in layout "NCHW".
     x : array_like, or tuple of ints
-        The image that `conv2d` was given. Its shape is enough where "w" is not in `wrt`.
-    w : array_like, or tuple of ints
+        The image that `conv2d` was given. Its shape is enough where "w" is not in `wrt`; a tuple is
+        a shape, and a list an array.
+    w : array_like or PackedFilter, or tuple of ints
         The filters that `conv2d` was given. Their shape is enough where "x" is not in `wrt`.
     wrt : str or sequence of str, default ("x", "w", "bias")
-        Which gradients to compute.
+        Which gradients to compute: one or more of these names.
     stride, padding, dilation, groups, layout, pad_mode, flip
         As they were given to `conv2d`. An activation is not part of this: multiply `dy` by its
         derivative first.
@@ -79,7 +82,9 @@ def conv2d_backward(
     Raises
     ------
     ValueError
-        Shapes or options that do not fit, or a shape where values are needed.
+        Shapes or options that do not fit, or a shape where values are needed; a `wrt` that names
+        nothing, something else, or a gradient twice; an option that differs from what a
+        `PackedFilter` was packed with.
     TypeError
         Complex, object or other non-numeric input, or only bool.
 
@@ -110,7 +115,7 @@ def conv2d_backward(
 def conv1d_backward(
     dy: ArrayLike,
     x: ArrayLike | tuple[int, ...],
-    w: ArrayLike | tuple[int, ...],
+    w: ArrayLike | PackedFilter | tuple[int, ...],
     *,
     wrt: str | Sequence[str] = ("x", "w", "bias"),
     stride: PerAxis = 1,
@@ -135,7 +140,7 @@ def conv1d_backward(
         The gradient by the result of `conv1d`: (N, OW, K), or (N, K, OW) in layout "NCW".
     x : array_like, or tuple of ints
         The signal that `conv1d` was given. Its shape is enough where "w" is not in `wrt`.
-    w : array_like, or tuple of ints
+    w : array_like or PackedFilter, or tuple of ints
         The filters that `conv1d` was given. Their shape is enough where "x" is not in `wrt`.
     wrt : str or sequence of str, default ("x", "w", "bias")
         Which gradients to compute.
@@ -176,7 +181,7 @@ def conv1d_backward(
 def conv_transpose2d_backward(
     dy: ArrayLike,
     x: ArrayLike | tuple[int, ...],
-    w: ArrayLike | tuple[int, ...],
+    w: ArrayLike | PackedFilter | tuple[int, ...],
     *,
     wrt: str | Sequence[str] = ("x", "w", "bias"),
     stride: PerAxis = 1,
@@ -202,7 +207,7 @@ def conv_transpose2d_backward(
         The gradient by the result of `conv_transpose2d`, and of its shape.
     x : array_like, or tuple of ints
         The image that `conv_transpose2d` was given. Its shape is enough where "w" is not in `wrt`.
-    w : array_like, or tuple of ints
+    w : array_like or PackedFilter, or tuple of ints
         The filters that `conv_transpose2d` was given: (R, S, K/groups, C), or (C, K/groups, R, S).
         Their shape is enough where "x" is not in `wrt`.
     wrt : str or sequence of str, default ("x", "w", "bias")

@@ -37,10 +37,11 @@ Shape Conv1dBiasShape(const Shape& x, const Shape& w, const Conv2dOptions& optio
 /// pixel that stands there, or for none with kConstant. Where w has one bank of filters per image,
 /// dw and dbias have, too.
 ///
-/// dx has Conv2d's accuracy (options.algorithm says whether Winograd's may be used, as there). dw
-/// and dbias are sums over all images and pixels, in blocks whose sums are added in order; their
-/// size is a function of the shapes only. So no gradient's bits depend on threads, strides or the
-/// layout, and those of dx not on the rest of the batch.
+/// dx has Conv2d's accuracy, with K / groups in place of C: its sums have R·S·K / groups terms,
+/// plus those of the padding that a border mode adds (options.algorithm says whether Winograd's may
+/// be used, as there). dw and dbias are sums over all images and pixels, in blocks whose sums are
+/// added in order; their size is a function of the shapes only. So no gradient's bits depend on
+/// threads, strides or the layout, and those of dx not on the rest of the batch.
 ///
 /// The types of the gradients are one, which says what is computed, as Conv2d's out does; dy, x and
 /// w may each have any type that NumPy casts to it "safely".
@@ -59,6 +60,15 @@ void Conv2dBackward(const TensorView& dy, const TensorView& x, const TensorView&
 void Conv1dBackward(const TensorView& dy, const TensorView& x, const TensorView& w,
                     const Conv2dOptions& options, const ConvGradients& gradients);
 
+/// The same for packed filters, of which the copy of w is read: the gradients need other forms,
+/// which are not kept. The options must agree with those that w was packed with.
+Shape Conv2dBiasShape(const Shape& x, const PackedFilter& w, const Conv2dOptions& options);
+Shape Conv1dBiasShape(const Shape& x, const PackedFilter& w, const Conv2dOptions& options);
+void Conv2dBackward(const TensorView& dy, const TensorView& x, const PackedFilter& w,
+                    const Conv2dOptions& options, const ConvGradients& gradients);
+void Conv1dBackward(const TensorView& dy, const TensorView& x, const PackedFilter& w,
+                    const Conv2dOptions& options, const ConvGradients& gradients);
+
 /// The shape of ConvTranspose2d's bias: (K,).
 Shape ConvTranspose2dBiasShape(const Shape& x, const Shape& w,
                                const ConvTranspose2dOptions& options);
@@ -71,6 +81,12 @@ Shape ConvTranspose2dBiasShape(const Shape& x, const Shape& w,
 ///
 /// dx is Conv2d of dy. All else is as for Conv2dBackward; the bias has shape (K,).
 void ConvTranspose2dBackward(const TensorView& dy, const TensorView& x, const TensorView& w,
+                             const ConvTranspose2dOptions& options, const ConvGradients& gradients);
+
+/// The same for packed filters, with whose groups and layout the options must agree.
+Shape ConvTranspose2dBiasShape(const Shape& x, const PackedFilter& w,
+                               const ConvTranspose2dOptions& options);
+void ConvTranspose2dBackward(const TensorView& dy, const TensorView& x, const PackedFilter& w,
                              const ConvTranspose2dOptions& options, const ConvGradients& gradients);
 
 }  // namespace lanewise

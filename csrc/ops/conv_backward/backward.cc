@@ -5,6 +5,7 @@
 #include "lanewise/conv_backward.h"
 #include "ops/conv/algorithm.h"
 #include "ops/conv/form.h"
+#include "ops/conv/packed_filter.h"
 #include "ops/conv/transpose.h"
 #include "ops/conv_backward/gradients.h"
 #include "ops/strided.h"
@@ -245,6 +246,37 @@ void ConvTranspose2dBackward(const TensorView& dy, const TensorView& x, const Te
   Dispatch(given.any()->dtype, [&](auto zero) {
     RunTransposeBackward<decltype(zero)>(resolved, given, options.layout);
   });
+}
+
+Shape Conv2dBiasShape(const Shape& x, const PackedFilter& w, const Conv2dOptions& options) {
+  return Conv2dBiasShape(x, FiltersFor(kConv2d, w, options).sizes(), options);
+}
+
+Shape Conv1dBiasShape(const Shape& x, const PackedFilter& w, const Conv2dOptions& options) {
+  return Conv1dBiasShape(x, FiltersFor(kConv1d, w, options).sizes(), options);
+}
+
+Shape ConvTranspose2dBiasShape(const Shape& x, const PackedFilter& w,
+                               const ConvTranspose2dOptions& options) {
+  const TensorView& filters = FiltersFor(kTranspose, w, options.groups, options.layout, false);
+  return ConvTranspose2dBiasShape(x, filters.sizes(), options);
+}
+
+void Conv2dBackward(const TensorView& dy, const TensorView& x, const PackedFilter& w,
+                    const Conv2dOptions& options, const ConvGradients& gradients) {
+  Conv2dBackward(dy, x, FiltersFor(kConv2d, w, options), options, gradients);
+}
+
+void Conv1dBackward(const TensorView& dy, const TensorView& x, const PackedFilter& w,
+                    const Conv2dOptions& options, const ConvGradients& gradients) {
+  Conv1dBackward(dy, x, FiltersFor(kConv1d, w, options), options, gradients);
+}
+
+void ConvTranspose2dBackward(const TensorView& dy, const TensorView& x, const PackedFilter& w,
+                             const ConvTranspose2dOptions& options,
+                             const ConvGradients& gradients) {
+  const TensorView& filters = FiltersFor(kTranspose, w, options.groups, options.layout, false);
+  ConvTranspose2dBackward(dy, x, filters, options, gradients);
 }
 
 }  // namespace lanewise
