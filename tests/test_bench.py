@@ -219,15 +219,29 @@ def test_long_list_ends_in_its_summary(tmp_path):
     assert re.search(r"^1x1 +[\d.]+ +1x1 960-240 1² ", done.stdout, re.MULTILINE)
 
 
-def test_accuracy_of_the_smallest_layer(tmp_path):
-    arguments = ["conv", "--peers", "numpy", "--only", "tiny"]
+@pytest.mark.parametrize(
+    ("cases", "only", "rows"),
+    [
+        ("conv", "tiny", ["tiny 3x3 4 8² "]),
+        (
+            "conv_backward",
+            "tiny 3x3 1-16",
+            [f"{what} tiny 3x3 1-16 8² batch 64 " for what in ("dx", "dw")],
+        ),
+    ],
+)
+def test_accuracy_of_the_smallest_layer(cases, only, rows, tmp_path):
+    arguments = [cases, "--peers", "numpy", "--only", only]
     done = run(*arguments, cwd=tmp_path, script="accuracy.py")
     assert done.returncode == 0, done.stderr
-    header, row = done.stdout.split("\n\n")[0].splitlines()
+    header, *found = done.stdout.split("\n\n")[0].splitlines()
     assert header.split()[:4] == ["layer", "lanewise", "lanewise-direct", "numpy"]
-    assert row.split()[:4] == ["tiny", "3x3", "4", "8²"]
-    errors = [float(cell) for cell in row.split()[4:7]]
-    assert all(0 < error < 1e-5 for error in errors)
+    for start, row in zip(rows, found, strict=True):
+        assert row.startswith(start)
+        errors = np.array(row[len(start) :].split()[:6], float).reshape(3, 2)
+        assert (errors < 1e-5).all()
+        assert (errors[:, 1] > 0).all()
+        assert (errors[:, 1] < errors[:, 0]).all()
     assert "lanewise: at most " in done.stdout
 
 
