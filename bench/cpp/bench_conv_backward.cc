@@ -58,14 +58,14 @@ void Register(const char* name, Case size) {
 }
 
 const bool kRegistered = [] {
-  Register("7x7/2_3-64_224", {3, 64, 224, 7, 2});        // first layer of a ResNet: 3 channels
-  Register("3x3_64_56", {64, 64, 56, 3});                // ResNet stage 1: many pixels
-  Register("3x3_256_14", {256, 256, 14, 3});             // stage 3
-  Register("3x3_512_7", {512, 512, 7, 3});               // stage 4: filters outweigh images
-  Register("1x1_64-256_56", {64, 256, 56, 1});           // bottleneck: a plain GEMM
-  Register("dw_7x7_96_56", {96, 96, 56, 7, 1, 96});      // ConvNeXt
-  Register("3x3_128_56_g32", {128, 128, 56, 3, 1, 32});  // ResNeXt: 4 channels per group
-  Register("tiny_3x3_4_8", {4, 4, 8, 3, 1, 1, 1});       // what a call costs
+  Register("7x7/2_3-64_224", {3, 64, 224, 7, 2});           // first layer of a ResNet: 3 channels
+  Register("3x3_64_56", {64, 64, 56, 3});                   // ResNet stage 1: many pixels
+  Register("3x3_256_14", {256, 256, 14, 3});                // stage 3
+  Register("3x3_512_7", {512, 512, 7, 3});                  // stage 4: filters outweigh images
+  Register("1x1_64-256_56", {64, 256, 56, 1});              // bottleneck: a plain GEMM
+  Register("depthwise_7x7_96_56", {96, 96, 56, 7, 1, 96});  // ConvNeXt
+  Register("3x3_128_56_g32", {128, 128, 56, 3, 1, 32});     // ResNeXt: 4 channels per group
+  Register("tiny_3x3_4_8", {4, 4, 8, 3, 1, 1, 1});          // what a call costs
   return true;
 }();
 
