@@ -9,7 +9,8 @@ on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,7 +60,7 @@ def uniform(rng: np.random.Generator, *shape: int, dtype: str = "float32") -> np
 # The classes of layers that a summary is made of, in its order.
 KINDS = (
     *("3x3", "1x1", "first layers and large strides", "depthwise", "grouped", "dilated"),
-    *("other windows", "tiny"),
+    *("other windows", "float64", "tiny"),
 )
 
 
@@ -68,64 +69,88 @@ def pair(size: int | tuple[int, int]) -> tuple[int, int]:
     return size if isinstance(size, tuple) else (size, size)
 
 
-def kind_of(c: int, window: tuple[int, int], stride: int, dilation: int, groups: int) -> str:
-    """The class of a layer, by what makes it a different task."""
-    if dilation > 1:
-        return "dilated"
-    if groups > 1:
-        return "depthwise" if groups == c else "grouped"
-    if c <= 3 or stride >= max(window) > 1:
-        return "first layers and large strides"
-    return {(3, 3): "3x3", (1, 1): "1x1"}.get(window, "other windows")
-
-
-def conv(
-    name: str,
-    why: str,
-    c: int,
-    k: int,
-    size: int,
-    window: int | tuple[int, int],
-    stride: int = 1,
-    groups: int = 1,
-    n: int = 1,
-    pad: int | tuple[int, int] | None = None,
-    dilation: int = 1,
-    kind: str = "",
-) -> Case:
-    """An n x size x size x c image and k filters of window[0] x window[1].
+@dataclass(frozen=True)
+class Layer:
+    """n images of size x size x c, and k filters of window[0] x window[1].
 
     Unless it is said, padded as PyTorch's networks do, so that stride 1 keeps the size.
+    """
+
+    c: int
+    k: int
+    size: int
+    window: int | tuple[int, int]
+    stride: int = 1
+    groups: int = 1
+    n: int = 1
+    pad: int | tuple[int, int] | None = None
+    dilation: int = 1
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keywords of lanewise and torch."""
+        pad = self.pad
+        if pad is None:
+            rows, columns = (self.dilation * (extent // 2) for extent in pair(self.window))
+            pad = rows if rows == columns else (rows, columns)
+        options = {"stride": self.stride, "padding": pad}
+        return {**options, "dilation": self.dilation, "groups": self.groups}
+
+    @property
+    def x(self) -> tuple[int, ...]:
+        """The shape of the images."""
+        return self.n, self.size, self.size, self.c
+
+    @property
+    def w(self) -> tuple[int, ...]:
+        """The shape of the filters."""
+        return (*pair(self.window), self.c // self.groups, self.k)
+
+    @property
+    def y(self) -> tuple[int, ...]:
+        """The shape of the result."""
+        outputs = (
+            (self.size + 2 * pad - self.dilation * (extent - 1) - 1) // self.stride + 1
+            for pad, extent in zip(pair(self.options["padding"]), pair(self.window), strict=True)
+        )
+        return (self.n, *outputs, self.k)
+
+    @property
+    def flops(self) -> int:
+        """2 for each product of an input and a weight."""
+        return 2 * math.prod(self.y) * math.prod(self.w[:3])
+
+    @property
+    def kind(self) -> str:
+        """The class, by what makes the layer a different task."""
+        if self.dilation > 1:
+            return "dilated"
+        if self.groups > 1:
+            return "depthwise" if self.groups == self.c else "grouped"
+        window = pair(self.window)
+        if self.c <= 3 or self.stride >= max(window) > 1:
+            return "first layers and large strides"
+        return {(3, 3): "3x3", (1, 1): "1x1"}.get(window, "other windows")
+
+
+def conv(name: str, why: str, *sizes: Any, kind: str = "", **more: Any) -> Case:
+    """A layer, by what `Layer` is made of.
 
     A sum of T products is off by T·eps/2·Σ|x||w| at most in any order, and Σ|x||w| <= max|x|·Σ|w|;
-    two results are off by twice that. 2·T flops for each output.
+    two results are off by twice that.
     """
-    window = rows, columns = pair(window)
-    if pad is None:
-        pad = tuple(dilation * (extent // 2) for extent in window)
-        pad = pad[0] if pad[0] == pad[1] else pad
-    outputs = [
-        (size + 2 * p - dilation * (extent - 1) - 1) // stride + 1
-        for p, extent in zip(pair(pad), window, strict=True)
-    ]
-    terms = rows * columns * c // groups
+    layer = Layer(*sizes, **more)
 
     def make(rng: np.random.Generator) -> Data:
-        return {
-            "x": uniform(rng, n, size, size, c),
-            "w": uniform(rng, rows, columns, c // groups, k),
-        }
+        return {"x": uniform(rng, *layer.x), "w": uniform(rng, *layer.w)}
 
     def tolerance(data: Data) -> tuple[float, np.ndarray]:
-        return 0.0, terms * EPS["float32"] * np.abs(data["x"]).max() * np.abs(data["w"]).sum(
-            (0, 1, 2)
-        )
+        terms, of_filters = math.prod(layer.w[:3]), np.abs(data["w"]).sum((0, 1, 2))
+        return 0.0, terms * EPS["float32"] * np.abs(data["x"]).max() * of_filters
 
-    options = {"stride": stride, "padding": pad, "dilation": dilation, "groups": groups}
-    results = n * outputs[0] * outputs[1] * k
-    bytes_ = 4 * (n * size * size * c + terms * k + results)
-    kind = kind or kind_of(c, window, stride, dilation, groups)
-    return Case(name, why, make, options, "fma", 2 * results * terms, bytes_, tolerance, kind=kind)
+    bytes_ = 4 * sum(map(math.prod, (layer.x, layer.w, layer.y)))
+    limits = ("fma", layer.flops, bytes_, tolerance)
+    return Case(name, why, make, layer.options, *limits, kind=kind or layer.kind)
 
 
 CONV = [
@@ -232,6 +257,126 @@ CONV_BREADTH = [
     conv("3x3 512 7² batch 8", "ResNet stage 4: filters pay", 512, 512, 7, 3, n=8),
     conv("1x1 256-64 56² batch 8", "bottleneck, from memory", 256, 64, 56, 1, n=8),
 ]
+
+# ---------------------------------------------------------------------- gradients of convolution
+
+GRADIENTS = {"dx": ("x",), "dw": ("w",), "all": ("x", "w", "bias")}  # those that a case asks for
+
+
+def joined(gradients: Iterable[np.ndarray | None]) -> np.ndarray:
+    """What contestants are compared by: the gradients that were asked for, one after the other."""
+    return np.concatenate([gradient.ravel() for gradient in gradients if gradient is not None])
+
+
+def off(terms: int, sizes: np.ndarray, largest: float) -> np.ndarray:
+    """By how many eps/2 a sum of products of random sign may be off, from Σ|a||b| and max|a||b|.
+
+    By T·Σ|a||b| in any order, which is as much as most outputs for the 400000 terms of a filter's
+    gradient. But the sum of the first t is λ·√t·max|a||b| at most, and random roundings of all of
+    them come to λ times the root of the sum of their squares: λ²·T/√2·max|a||b|, but for a
+    probability of 2·exp(-λ²/2) each, with λ = 8 of 3e-14. (Higham and Mary, Sharper probabilistic
+    backward error analysis for basic linear algebra kernels with random data, 2020.)
+    """
+    return terms * np.minimum(sizes, 8**2 / math.sqrt(2) * largest)
+
+
+def conv_backward(
+    what: str,
+    name: str,
+    why: str,
+    *sizes: Any,
+    n: int = 8,
+    kind: str = "",
+    dtype: str = "float32",
+    **more: Any,
+) -> Case:
+    """The gradient "dx" or "dw" of a layer, or "all" three in one call.
+
+    Each sums all products of the convolution, in another order, so dx and dw have its flops, and
+    also its bytes; the bias's gradient, one addition for R·S·C/groups products, is not counted. Two
+    results differ by twice what each is `off`: dx with R·S·K/groups terms and Σ|dy||w| <=
+    max|dy|·Σ|w|, dw with N·OH·OW and Σ|dy||x| <= max|x|·Σ|dy|, the bias's gradient with as many.
+    """
+    layer = Layer(*sizes, n=n, **more)
+    shapes = {"x": layer.x, "w": layer.w, "dy": layer.y}
+    asked = GRADIENTS[what]
+
+    def make(rng: np.random.Generator) -> Data:
+        return {name: uniform(rng, *shape, dtype=dtype) for name, shape in shapes.items()}
+
+    def tolerance(data: Data) -> tuple[float, np.ndarray]:
+        x, w, dy = (np.abs(data[name]).astype(np.float64) for name in shapes)
+        rows, columns, inputs, filters = layer.w
+        of_w = w.reshape(rows, columns, inputs, layer.groups, -1).sum((0, 1, 4)).T.ravel()
+        of_dy = dy.sum((0, 1, 2))
+        weights, pixels = rows * columns * filters // layer.groups, math.prod(layer.y[:3])
+        bounds = {
+            "x": np.broadcast_to(dy.max() * off(weights, of_w, w.max()), layer.x),
+            "w": np.broadcast_to(x.max() * off(pixels, of_dy, dy.max()), layer.w),
+            "bias": off(pixels, of_dy, dy.max()),
+        }
+        return 0.0, EPS[dtype] * joined(bounds[name] for name in asked)
+
+    own = {"x": layer.x, "w": layer.w, "bias": layer.y[-1:]}
+    read = {"dx": ("w", "dy"), "dw": ("x", "dy")}.get(what, tuple(shapes))
+    moved = [*(shapes[name] for name in read), *(own[name] for name in asked)]
+    bytes_ = np.dtype(dtype).itemsize * sum(map(math.prod, moved))
+    limits = ("fma", layer.flops * (2 if what == "all" else 1), bytes_, tolerance)
+    kind = kind or layer.kind
+    name = f"{what} {name}"
+    return Case(name, why, make, layer.options, *limits, dtype=dtype, kind=kind, what=what)
+
+
+# Of 8 images unless the name says another number. "dw" is the gradient, so "depthwise" is in full.
+CONV_BACKWARD = [
+    conv_backward(what, name, why, *sizes, **more)
+    for what in ("dx", "dw")
+    for name, why, sizes, more in (
+        ("3x3 64 56²", "ResNet stage 1: many pixels", (64, 64, 56, 3), {}),
+        ("3x3 64 56² batch 1", "the same of one image", (64, 64, 56, 3), {"n": 1}),
+        ("3x3 128 28²", "ResNet stage 2", (128, 128, 28, 3), {}),
+        ("3x3 128 28² batch 32", "the same, four times the images", (128, 128, 28, 3), {"n": 32}),
+        ("3x3 256 14²", "ResNet stage 3", (256, 256, 14, 3), {}),
+        ("3x3 512 7²", "ResNet stage 4: filters outweigh images", (512, 512, 7, 3), {}),
+        ("3x3/2 64-128 56²", "ResNet, down", (64, 128, 56, 3, 2), {}),
+        ("1x1 64-256 56²", "bottleneck, up", (64, 256, 56, 1), {}),
+        ("1x1 256-64 56²", "bottleneck, down", (256, 64, 56, 1), {}),
+        ("1x1 1024-256 14²", "bottleneck, late", (1024, 256, 14, 1), {}),
+        ("1x1 512-2048 7²", "bottleneck, last: 392 pixels", (512, 2048, 7, 1), {}),
+        ("1x1/2 256-512 56²", "projection: 3 of 4 pixels unused", (256, 512, 56, 1, 2), {}),
+        ("7x7/2 3-64 224²", "first layer of a ResNet: 3 channels", (3, 64, 224, 7, 2), {}),
+        ("3x3/2 3-32 224²", "the stem of small networks", (3, 32, 224, 3, 2), {}),
+        ("3x3 3-64 224²", "VGG's first: a large dy", (3, 64, 224, 3), {}),
+        ("5x5 1-32 28² batch 64", "MNIST: one channel", (1, 32, 28, 5), {"n": 64}),
+        ("depthwise 3x3/2 96 112²", "MobileNet: strided", (96, 96, 112, 3, 2, 96), {}),
+        ("depthwise 3x3 384 14²", "MobileNet: small images", (384, 384, 14, 3, 1, 384), {}),
+        ("depthwise 5x5 240 28²", "EfficientNet", (240, 240, 28, 5, 1, 240), {}),
+        ("depthwise 7x7 96 56²", "ConvNeXt", (96, 96, 56, 7, 1, 96), {}),
+        ("depthwise 31x31 64 56²", "RepLKNet: a huge window", (64, 64, 56, 31, 1, 64), {}),
+        ("3x3 128 56² 32 groups", "ResNeXt: 4 channels a group", (128, 128, 56, 3, 1, 32), {}),
+        ("3x3 256 28² 32 groups", "ResNeXt: 8 a group", (256, 256, 28, 3, 1, 32), {}),
+        ("3x3 512 14² 32 groups", "ResNeXt: 16 a group", (512, 512, 14, 3, 1, 32), {}),
+        ("3x3 256 33² rate 2", "a dilated ResNet", (256, 256, 33, 3), {"dilation": 2}),
+        ("3x3 256 33² rate 12", "DeepLab: taps 12 apart", (256, 256, 33, 3), {"dilation": 12}),
+        ("4x4/2 64-128 64²", "a GAN's critic", (64, 128, 64, 4, 2), {"pad": 1}),
+        (
+            "float64 3x3 64 28²",
+            "as gradients are checked",
+            (64, 64, 28, 3),
+            {"dtype": "float64", "kind": "float64"},
+        ),
+        *(
+            (f"tiny {name} batch 64", why, sizes, {"n": 64, "kind": "tiny"})
+            for name, why, sizes in (
+                ("3x3 1-16 8²", "digits: the first layer", (1, 16, 8, 3)),
+                ("3x3 16-32 4²", "digits: the second layer", (16, 32, 4, 3)),
+            )
+        ),
+    )
+]
+CONV_BACKWARD.append(
+    conv_backward("all", "3x3 64 56²", "what a training step calls", 64, 64, 56, 3)
+)
 
 # ----------------------------------------------------------------------------------------- pooling
 
@@ -661,6 +806,7 @@ NEIGHBORS = [
 CASES = {
     "conv": CONV,
     "conv-breadth": CONV_BREADTH,
+    "conv_backward": CONV_BACKWARD,
     "pool": POOL,
     "pool-breadth": POOL_BREADTH,
     "softmax": SOFTMAX,

@@ -24,7 +24,8 @@ from table import aligned
 
 HERE = Path(__file__).parent
 TURN_SECONDS = 0.02
-FACTS = ("name", "why", "kind", "dtype", "flops", "size", "stored")  # of a case, for the record
+# Of a case, for the record.
+FACTS = ("name", "why", "what", "kind", "dtype", "flops", "size", "stored")
 # The lines of the picture.
 ENVELOPE = {
     "fma": ("fma", "float32"),

@@ -48,10 +48,19 @@ def mean_and_least(found: list[Ratio]) -> str:
 
 
 def classes(record: dict) -> dict[str, list[dict]]:
-    """The cases of each class, and of all together where there are several."""
-    found = {kind: [c for c in record["cases"] if c.get("kind") == kind] for kind in KINDS}
-    found = {kind: cases for kind, cases in found.items() if cases}
-    return {**found, "all": record["cases"]} if len(found) > 1 else found
+    """The cases of each class, and of all together where there are several.
+
+    Each of an op's functions (dx and dw of conv_backward) has classes of its own.
+    """
+    found = {}
+    for what in dict.fromkeys(case.get("what", "") for case in record["cases"]):
+        every = [case for case in record["cases"] if case.get("what", "") == what]
+        of_kind = {kind: [c for c in every if c.get("kind") == kind] for kind in KINDS}
+        of_kind = {kind: cases for kind, cases in of_kind.items() if cases}
+        if len(of_kind) > 1:
+            of_kind["all"] = every
+        found |= {f"{what} {kind}".strip(): cases for kind, cases in of_kind.items()}
+    return found
 
 
 def against_peers(record: dict, own: str, peers: list[str]) -> str:

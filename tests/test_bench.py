@@ -29,11 +29,17 @@ def bench_module(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "op", ["conv", "pool", "softmax", "cross_entropy", "distance", "distance_backward", "neighbors"]
+    "op",
+    [
+        *("conv", "conv_backward", "pool", "softmax", "cross_entropy"),
+        *("distance", "distance_backward", "neighbors"),
+    ],
 )
 def test_race_of_the_smallest_case(op, tmp_path):
     pytest.importorskip("scipy")
-    peers = {"neighbors": {"scipy"}, "distance_backward": {"numpy"}}.get(op, {"numpy", "scipy"})
+    peers = {"numpy"} if op.endswith("backward") else {"numpy", "scipy"}
+    if op == "neighbors":
+        peers = {"scipy"}
     record = tmp_path / "record.json"
     arguments = [op, "--peers", "numpy,scipy", "--turns", "1", "--only", "tiny", "--json", record]
     done = run(*arguments, cwd=tmp_path)
@@ -72,7 +78,7 @@ def test_names_are_unique_and_convolutions_have_a_class(bench_module):
     for name, of_list in cases.CASES.items():
         names = [case.name for case in of_list]
         assert len(set(names)) == len(names)
-        kinds = set(cases.KINDS) if cases.op_of(name) == "conv" else {""}
+        kinds = set(cases.KINDS) if cases.op_of(name).startswith("conv") else {""}
         assert {case.kind for case in of_list} <= kinds
 
 
@@ -80,7 +86,7 @@ def test_convolutions_are_what_their_cases_say(bench_module):
     """Shapes, counts of flops and bytes, and NumPy's result, where that is cheap."""
     cases, numpy_ = bench_module("cases"), bench_module("peers.numpy_")
     cheap = [case for case in (*cases.CONV, *cases.CONV_BREADTH) if case.flops < 4e7]
-    assert {case.kind for case in cheap} == set(cases.KINDS)
+    assert {case.kind for case in cheap} == set(cases.KINDS) - {"float64"}
     row = cases.conv("row", "as Inception's, but small", 4, 8, 9, (1, 7), 2)
     for case in (*cheap, row, cases.conv("rate", "small", 4, 8, 9, (3, 2), dilation=2, pad=(1, 0))):
         data = cases.data_of(case)
@@ -90,6 +96,36 @@ def test_convolutions_are_what_their_cases_say(bench_module):
         by_numpy, _ = numpy_.conv(case, data, "")
         _, bound = case.tolerance(data)
         assert (np.abs(by_numpy() - y) <= bound).all(), case.name
+
+
+@pytest.mark.parametrize("what", ["dx", "dw", "all"])
+def test_gradients_of_convolutions_are_what_their_cases_say(bench_module, what):
+    """Flops, bytes, the results of all contestants, and bounds that tell wrong ones."""
+    cases = bench_module("cases")
+    numpy_, lanewise_ = bench_module("peers.numpy_"), bench_module("peers.lanewise_")
+    read = {"dx": ("w", "dy"), "dw": ("x", "dy"), "all": ("x", "w", "dy")}[what]
+    for sizes, more in (
+        ((4, 8, 9, 3), {}),
+        ((5, 3, 8, 4, 2), {"pad": 1}),
+        ((4, 4, 12, 3), {"dilation": 2, "dtype": "float64"}),
+        ((6, 4, 7, 3, 1, 2), {}),
+    ):
+        case = cases.conv_backward(what, "layer", "small", *sizes, n=3, **more)
+        data = cases.data_of(case)
+        call, canonical = lanewise_.conv_backward(case, data, "")
+        found = [gradient for gradient in call() if gradient is not None]
+        products = data["dy"].size * data["w"][..., 0].size
+        assert case.flops == 2 * products * (2 if what == "all" else 1)
+        assert case.size == sum(a.nbytes for a in (*found, *(data[name] for name in read)))
+        _, bound = case.tolerance(data)
+        expected = canonical(call())
+        for module, variant in ((lanewise_, "nchw"), (lanewise_, "direct"), (numpy_, "")):
+            prepared = module.conv_backward(case, data, variant)
+            assert (prepared is None) == (module is numpy_ and case.options["groups"] > 1)
+            if prepared:
+                call, canonical = prepared
+                assert (np.abs(canonical(call()) - expected) <= bound).all()
+        assert (np.abs(np.roll(expected, 1) - expected) > bound).mean() > 0.9
 
 
 def test_distances_are_what_their_cases_say(bench_module):
@@ -166,6 +202,15 @@ def test_summary_has_means_and_extremes_of_each_class(bench_module):
     assert idle[0][-2:] == ["b", "(1.50)"]
 
 
+def test_functions_of_an_op_have_classes_of_their_own(bench_module):
+    record = made_up_record()
+    for case in record["cases"]:
+        case["what"] = "dx" if case["name"] == "b" else "dw"
+    classes = bench_module("summary").classes(record)
+    names = {kind: [case["name"] for case in cases] for kind, cases in classes.items()}
+    assert names == {"dw 3x3": ["a"], "dw 1x1": ["c"], "dw all": ["a", "c"], "dx 3x3": ["b"]}
+
+
 def test_long_list_ends_in_its_summary(tmp_path):
     arguments = ["--peers", "numpy", "--turns", "1", "--only", "960-240 1²"]
     done = run("conv-breadth", *arguments, "--json", tmp_path / "record.json", cwd=tmp_path)
@@ -174,15 +219,29 @@ def test_long_list_ends_in_its_summary(tmp_path):
     assert re.search(r"^1x1 +[\d.]+ +1x1 960-240 1² ", done.stdout, re.MULTILINE)
 
 
-def test_accuracy_of_the_smallest_layer(tmp_path):
-    arguments = ["conv", "--peers", "numpy", "--only", "tiny"]
+@pytest.mark.parametrize(
+    ("cases", "only", "rows"),
+    [
+        ("conv", "tiny", ["tiny 3x3 4 8² "]),
+        (
+            "conv_backward",
+            "tiny 3x3 1-16",
+            [f"{what} tiny 3x3 1-16 8² batch 64 " for what in ("dx", "dw")],
+        ),
+    ],
+)
+def test_accuracy_of_the_smallest_layer(cases, only, rows, tmp_path):
+    arguments = [cases, "--peers", "numpy", "--only", only]
     done = run(*arguments, cwd=tmp_path, script="accuracy.py")
     assert done.returncode == 0, done.stderr
-    header, row = done.stdout.split("\n\n")[0].splitlines()
+    header, *found = done.stdout.split("\n\n")[0].splitlines()
     assert header.split()[:4] == ["layer", "lanewise", "lanewise-direct", "numpy"]
-    assert row.split()[:4] == ["tiny", "3x3", "4", "8²"]
-    errors = [float(cell) for cell in row.split()[4:7]]
-    assert all(0 < error < 1e-5 for error in errors)
+    for start, row in zip(rows, found, strict=True):
+        assert row.startswith(start)
+        errors = np.array(row[len(start) :].split()[:6], float).reshape(3, 2)
+        assert (errors < 1e-5).all()
+        assert (errors[:, 1] > 0).all()
+        assert (errors[:, 1] < errors[:, 0]).all()
     assert "lanewise: at most " in done.stdout
 
 

@@ -47,6 +47,10 @@ CONTESTANTS = {
         *("scipy", "sklearn", "faiss", "numpy"),
     ),
 }
+CONTESTANTS["conv_backward"] = (
+    *("lanewise", "lanewise-nchw", "lanewise-direct", "lanewise-1thread"),
+    *("torch", "torch-nhwc", "numpy"),
+)
 CONTESTANTS["distance-far"] = (
     *("lanewise", "torch", "torch-exact", "scipy", "sklearn", "faiss", "faiss-index"),
 )

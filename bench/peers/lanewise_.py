@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import lanewise as lw
 import numpy as np
-from cases import Case, Data, found_distances, inside
+from cases import GRADIENTS, Case, Data, found_distances, inside, joined
 
 from . import Prepared
 
@@ -42,6 +42,22 @@ def conv(case: Case, data: Data, variant: str) -> Prepared:
     if variant == "direct":
         options["algorithm"] = "direct"
     return prepared(variant, lambda **out: lw.conv2d(x, w, **options, **out))
+
+
+def conv_backward(case: Case, data: Data, variant: str) -> Prepared:
+    (x, w, dy), options = data.values(), {**case.options, "wrt": GRADIENTS[case.what]}
+    if variant == "direct":
+        options["algorithm"] = "direct"
+    if variant != "nchw":
+        return lambda: lw.conv2d_backward(dy, x, w, **options), joined
+    x, dy, w = planes(x), planes(dy), np.ascontiguousarray(w.transpose(3, 2, 0, 1))
+
+    def canonical(grads: lw.ConvGrads) -> np.ndarray:
+        dx = None if grads.x is None else nhwc(grads.x)
+        dw = None if grads.w is None else grads.w.transpose(2, 3, 1, 0)
+        return joined((dx, dw, grads.bias))
+
+    return lambda: lw.conv2d_backward(dy, x, w, layout="NCHW", **options), canonical
 
 
 def pool(case: Case, data: Data, variant: str) -> Prepared:

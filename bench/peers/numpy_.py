@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from cases import Case, Data, pair
+from cases import GRADIENTS, Case, Data, joined, pair
 from numpy.lib.stride_tricks import sliding_window_view
 
 from . import Prepared
@@ -46,6 +46,30 @@ def conv(case: Case, data: Data, variant: str) -> Prepared:
         return y.reshape(*y.shape[:3], -1)
 
     return call, np.asarray
+
+
+def conv_backward(case: Case, data: Data, variant: str) -> Prepared | None:
+    x, w, dy = data.values()
+    stride, pad, dilation, groups = case.options.values()
+    if groups > 1:
+        return None
+    size, asked = w.shape[:2], GRADIENTS[case.what]
+
+    def of_image() -> np.ndarray:
+        """The gradient of all windows, each tap of which is added to its pixels."""
+        windows = np.tensordot(dy, w, (3, 3))
+        padded = np.zeros((x.shape[0], *(n + 2 * pad for n in x.shape[1:3]), x.shape[3]), x.dtype)
+        for r, s in np.ndindex(size):
+            taps = padded[:, r * dilation :: stride, s * dilation :: stride]
+            taps[:, : dy.shape[1], : dy.shape[2]] += windows[:, :, :, r, s]
+        return padded[:, pad : pad + x.shape[1], pad : pad + x.shape[2]]
+
+    def of_filters() -> np.ndarray:
+        windows, pixels = _windows(x, size, stride, pad, 0, dilation), (0, 1, 2)
+        return np.tensordot(windows, dy, (pixels, pixels)).transpose(1, 2, 0, 3)
+
+    ways = {"x": of_image, "w": of_filters, "bias": lambda: dy.sum((0, 1, 2))}
+    return lambda: [ways[name]() for name in asked], joined
 
 
 def pool(case: Case, data: Data, variant: str) -> Prepared | None:

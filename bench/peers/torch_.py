@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from cases import Case, Data, found_distances
+from cases import GRADIENTS, Case, Data, found_distances, joined
 from torch.nn import functional
 
 from . import Prepared
@@ -31,6 +31,25 @@ def conv(case: Case, data: Data, variant: str) -> Prepared:
     x = _image(data["x"], (0, 3, 1, 2), variant)
     w = _image(data["w"], (3, 2, 0, 1), variant)
     return lambda: functional.conv2d(x, w, **case.options), _nhwc
+
+
+def conv_backward(case: Case, data: Data, variant: str) -> Prepared:
+    x, dy = (_image(data[name], (0, 3, 1, 2), variant) for name in ("x", "dy"))
+    w, o = _image(data["w"], (3, 2, 0, 1), variant), case.options
+    asked = [name in GRADIENTS[case.what] for name in ("x", "w", "bias")]
+    sizes = ([o["stride"]] * 2, [o["padding"]] * 2, [o["dilation"]] * 2, False, [0, 0])
+    call = functools.partial(
+        torch.ops.aten.convolution_backward, dy, x, w, [len(w)], *sizes, o["groups"], asked
+    )
+
+    def canonical(gradients: tuple[torch.Tensor | None, ...]) -> np.ndarray:
+        axes = ((0, 2, 3, 1), (2, 3, 1, 0), (0,))
+        found = zip(gradients, axes, asked, strict=True)
+        return joined(
+            [grad.permute(order).numpy() if wanted else None for grad, order, wanted in found]
+        )
+
+    return call, canonical
 
 
 def pool(case: Case, data: Data, variant: str) -> Prepared:

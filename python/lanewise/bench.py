@@ -23,7 +23,7 @@ from ._array import FLOAT32, Array
 from .demo import plain
 from .demo.timing import best_seconds, duration, progress, significant
 
-OPS = ("conv2d", "max_pool2d", "softmax", "pairwise_distances")
+OPS = ("conv2d", "conv2d_backward", "max_pool2d", "softmax", "pairwise_distances")
 SMALLEST = 3 << 18  # bytes; below, the start of the threads would be measured as bandwidth
 
 
@@ -58,6 +58,29 @@ def _conv(name: str, c: int, k: int, size: int, window: int, groups: int = 1) ->
         (lambda: plain.conv2d_windows(x, w)) if groups == 1 else None,
         flops=2 * outputs * window * window * (c // groups),
     )
+
+
+def _conv_backward(name: str, c: int, k: int, size: int, window: int, wrt: str) -> Case:
+    out = size - window + 1
+    x, w, dy = _random(1, size, size, c), _random(window, window, c, k), _random(1, out, out, k)
+
+    def gradient() -> Array:
+        return np.asarray(getattr(lw.conv2d_backward(dy, x, w, wrt=wrt), wrt))
+
+    def image() -> Array:
+        taps = np.tensordot(dy[0], w, axes=(2, 3))  # out, out, R, S, C
+        dx = np.zeros_like(x)
+        for r, s in np.ndindex(window, window):
+            dx[0, r : r + out, s : s + out] += taps[:, :, r, s]
+        return dx
+
+    def filters() -> Array:
+        windows = np.lib.stride_tricks.sliding_window_view(x[0], w.shape[:2], axis=(0, 1))
+        return np.tensordot(windows, dy[0], axes=((0, 1), (0, 1))).transpose(1, 2, 0, 3)
+
+    flops = 2 * dy.size * window * window * c
+    ways = {"x": image, "w": filters}
+    return Case("conv2d_backward", name, gradient, ways[wrt], flops=flops)
 
 
 def _pool(name: str, c: int, size: int, window: int, stride: int) -> Case:
@@ -115,12 +138,14 @@ def _softmax() -> Iterator[Case]:
 
 
 def cases() -> list[Case]:
-    """A dozen, over all four ops."""
+    """Some of each op."""
     return [
         _conv("3x3, 64 to 64 channels, 56 x 56", 64, 64, 58, 3),
         _conv("1x1, 256 to 64 channels, 56 x 56", 256, 64, 56, 1),
         _conv("7x7, 3 to 64 channels, 112 x 112", 3, 64, 118, 7),
         _conv("3x3 depthwise, 96 channels, 112 x 112", 96, 96, 114, 3, groups=96),
+        _conv_backward("3x3, 64 to 64, 56 x 56, by the image", 64, 64, 58, 3, "x"),
+        _conv_backward("3x3, 64 to 64, 56 x 56, by the filters", 64, 64, 58, 3, "w"),
         _pool("2x2, 128 channels, 112 x 112", 128, 112, 2, 2),
         _pool("3x3 stride 2, 64 channels, 112 x 112", 64, 112, 3, 2),
         *_softmax(),
