@@ -1,4 +1,4 @@
-"""The network that is trained by NumPy and lanewise alone: its gradients, its bits, its commands."""
+"""The network trained by NumPy and lanewise alone: its gradients, its bits, its commands."""
 
 import re
 import struct
@@ -41,7 +41,7 @@ def test_gradients_are_those_of_the_loss(digits, rng):
             moved = list(parameters)
             moved[which] = parameters[which] + sign * direction
             losses.append(float(train_cnn.loss_and_gradients(moved, x, labels)[0]))
-        # Of a central difference over h = 1e-6: the rounding of both losses, some 100·eps each, over
+        # Of a central difference over h = 1e-6: the losses' rounding, some 100·eps each, over
         # 2·h, is 2e-8; h² times a third derivative is far below, and so is a kink of relu.
         assert abs((losses[0] - losses[1]) / 2e-6 - slope) < 1e-7
 
