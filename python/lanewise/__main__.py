@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__, bench, show_config
+from .demo import train_cnn
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,6 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=Path("lanewise-demo.png"),
         metavar="PATH",
         help="where to put the picture (default: %(default)s)",
+    )
+    parts = demo.add_subparsers(dest="part", metavar="[train]")
+    parts.add_parser(
+        "train",
+        help="train a convolutional network",
+        description=train_cnn.__doc__,
+        parents=[train_cnn.options(add_help=False)],
     )
     timing = commands.add_parser(
         "bench", help="times of every op, as shares of what this machine can do, next to NumPy"
@@ -46,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except ValueError as error:  # a number of threads below 1
             print(f"lanewise bench: {error}", file=sys.stderr)
             return 1
+    if chosen.part == "train":
+        return train_cnn.run(chosen)
     from . import demo as show  # the only part that needs more than NumPy
 
     return show.main(chosen.out)

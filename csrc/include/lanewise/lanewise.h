@@ -4,6 +4,7 @@
 #define LANEWISE_LANEWISE_H_
 
 #include "lanewise/conv.h"           // IWYU pragma: export
+#include "lanewise/conv_backward.h"  // IWYU pragma: export
 #include "lanewise/cross_entropy.h"  // IWYU pragma: export
 #include "lanewise/distance.h"       // IWYU pragma: export
 #include "lanewise/error.h"          // IWYU pragma: export

@@ -1,0 +1,1 @@
+../python/lanewise/demo/train_cnn.py
