@@ -83,6 +83,12 @@ def _tap(padded, r, s, stride, dilation, outputs):
     return padded[:, rows, columns]
 
 
+def places(n, before_and_after, pad_mode):
+    """Which of an axis's n elements stands at each place after padding; n where a zero does."""
+    zero = {"constant_values": n} if pad_mode == "constant" else {}
+    return np.pad(np.arange(n), before_and_after, pad_mode, **zero)
+
+
 def conv2d_backward(
     dy, x, w, stride=1, padding="valid", dilation=1, groups=1, pad_mode="constant", flip=False
 ):
@@ -107,13 +113,10 @@ def conv2d_backward(
     w = w[turn]
     images, height, width, _ = x.shape
     group_c, group_k = w.shape[2], w.shape[3] // groups
-    # Which row and column stands at each place of the padded image; a zero is the one after all.
     around = pads(x.shape, w.shape, stride, padding, dilation)
-    zero = [{"constant_values": n} if pad_mode == "constant" else {} for n in (height, width)]
-    rows = np.pad(np.arange(height), around[0], pad_mode, **zero[0])
-    columns = np.pad(np.arange(width), around[1], pad_mode, **zero[1])
-    places = np.s_[:, rows[:, None], columns]
-    padded = np.pad(x, [(0, 0), (0, 1), (0, 1), (0, 0)])[places]
+    rows, columns = (places(*axis, pad_mode) for axis in zip((height, width), around))
+    shown = np.s_[:, rows[:, None], columns]
+    padded = np.pad(x, [(0, 0), (0, 1), (0, 1), (0, 0)])[shown]
     d_padded, dw = np.zeros_like(padded), np.zeros_like(w)
     for r, s, g in np.ndindex(*w.shape[:2], groups):
         c, k = slice(g * group_c, (g + 1) * group_c), slice(g * group_k, (g + 1) * group_k)
@@ -121,7 +124,7 @@ def conv2d_backward(
         _tap(d_padded, *geometry)[..., c] += dy[..., k] @ w[r, s, :, k].T
         dw[r, s, :, k] = np.tensordot(_tap(padded, *geometry)[..., c], dy[..., k], ([0, 1, 2],) * 2)
     dx = np.zeros((images, height + 1, width + 1, x.shape[3]))
-    np.add.at(dx, places, d_padded)
+    np.add.at(dx, shown, d_padded)
     return dx[:, :height, :width], dw[turn], dy.sum((0, 1, 2))
 
 

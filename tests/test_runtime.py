@@ -207,6 +207,12 @@ lw.conv2d(x, w.reshape(3, 3, 1, 16), padding=1, groups=16, out=out)
 lw.max_pool2d(x, 3, stride=1, padding=1, out=out)
 lw.avg_pool2d_backward(x, x.shape, 3, stride=1, padding=1, out=out)
 lw.max_pool2d_backward(x, np.broadcast_to(np.int64(5), x.shape), x.shape, out=out)
+lw.conv2d_backward(out, x, (3, 3, 1, 16), wrt=("w", "bias"), padding=1, groups=16)
+lw.conv2d_backward(one, x, (3, 3, 16, 1), wrt=("w", "bias"), padding=1)
+lw.conv2d_backward(one.transpose(nchw), x.transpose(nchw), (1, 16, 3, 3), wrt="w", padding=1,
+                   layout="NCHW")
+lw.conv_transpose2d_backward(x, (1, 128, 128, 1), np.ones((8, 8, 16, 1), np.float32),
+                             wrt="x", stride=8)
 for axis in (1, 3):
     lw.softmax(x, axis=axis, out=out)
     lw.softmax_backward(x, x, axis=axis, out=out)
