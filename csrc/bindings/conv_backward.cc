@@ -39,7 +39,7 @@ struct Wanted {
   bool x = false, w = false, bias = false;
 
   Wanted(const Caller& caller, py::handle wrt) {
-    if (py::isinstance<py::str>(wrt) || !py::isinstance<py::iterable>(wrt)) {
+    if (py::isinstance<py::str>(wrt)) {
       Add(caller, wrt);
     } else {
       for (const py::handle name : py::reinterpret_borrow<py::iterable>(wrt)) Add(caller, name);
