@@ -102,8 +102,17 @@ def views(x):
         view[...] = x
         yield view
     for order in [(0, 2, 3, 1), (0, 3, 1, 2), (3, 2, 1, 0), (0, 2, 1, 3)]:
-        order = [axis for axis in order if axis < x.ndim]
+        order = [*(axis for axis in order if axis < x.ndim), *range(4, x.ndim)]
         yield x.transpose(order).copy().transpose(np.argsort(order))
+
+
+def unaligned(x):
+    """The same array one byte further."""
+    memory = np.empty(x.nbytes + 1, np.uint8)[1:]
+    copy = np.frombuffer(memory, x.dtype).reshape(x.shape)
+    copy[...] = x
+    assert not copy.flags.aligned or x.dtype.itemsize == 1
+    return copy
 
 
 def taps_inside(n, window, stride, dilation, padding, ceil_mode):

@@ -74,6 +74,73 @@ def conv2d(x, w, stride=1, padding="valid", dilation=1, groups=1, pad_mode="cons
     return y
 
 
+def _tap(padded, r, s, stride, dilation, outputs):
+    """What the tap (r, s) of every window sees of a padded image: a view."""
+    rows, columns = (
+        slice(at * dilation[a], at * dilation[a] + (outputs[a] - 1) * stride[a] + 1, stride[a])
+        for a, at in enumerate((r, s))
+    )
+    return padded[:, rows, columns]
+
+
+def places(n, before_and_after, pad_mode):
+    """Which of an axis's n elements stands at each place after padding; n where a zero does."""
+    zero = {"constant_values": n} if pad_mode == "constant" else {}
+    return np.pad(np.arange(n), before_and_after, pad_mode, **zero)
+
+
+def conv2d_backward(
+    dy, x, w, stride=1, padding="valid", dilation=1, groups=1, pad_mode="constant", flip=False
+):
+    """The gradients of Σ dy·(conv2d(x, w) + bias) by x, w and bias.
+
+    Each product x·w is added to one y. So dy·w is added to the gradient of that x, and dy·x to
+    that of w; a pixel gets what its copies in the padding get.
+    """
+    dy, x, w = (np.asarray(a, np.float64) for a in (dy, x, w))
+    if w.ndim == 5:
+        images = [
+            conv2d_backward(
+                *(dy[i : i + 1], x[i : i + 1], w[i], stride, padding),
+                *(dilation, groups, pad_mode, flip),
+            )
+            for i in range(len(x))
+        ]
+        dx, dw, dbias = zip(*images)
+        return np.concatenate(dx), np.stack(dw), np.stack(dbias)
+    stride, dilation = pair(stride), pair(dilation)
+    turn = np.s_[::-1, ::-1] if flip else np.s_[:]
+    w = w[turn]
+    images, height, width, _ = x.shape
+    group_c, group_k = w.shape[2], w.shape[3] // groups
+    around = pads(x.shape, w.shape, stride, padding, dilation)
+    rows, columns = (places(*axis, pad_mode) for axis in zip((height, width), around))
+    shown = np.s_[:, rows[:, None], columns]
+    padded = np.pad(x, [(0, 0), (0, 1), (0, 1), (0, 0)])[shown]
+    d_padded, dw = np.zeros_like(padded), np.zeros_like(w)
+    for r, s, g in np.ndindex(*w.shape[:2], groups):
+        c, k = slice(g * group_c, (g + 1) * group_c), slice(g * group_k, (g + 1) * group_k)
+        geometry = r, s, stride, dilation, dy.shape[1:3]
+        _tap(d_padded, *geometry)[..., c] += dy[..., k] @ w[r, s, :, k].T
+        dw[r, s, :, k] = np.tensordot(_tap(padded, *geometry)[..., c], dy[..., k], ([0, 1, 2],) * 2)
+    dx = np.zeros((images, height + 1, width + 1, x.shape[3]))
+    np.add.at(dx, shown, d_padded)
+    return dx[:, :height, :width], dw[turn], dy.sum((0, 1, 2))
+
+
+def _uncut(x_shape, w_shape, stride, padding, output_padding, dilation):
+    """Of a transposed convolution's plane before its padding is cut off: (size, what stays)."""
+    for a in range(2):
+        n, reach = x_shape[1 + a], dilation[a] * (w_shape[a] - 1)
+        size, rule = (n - 1) * stride[a] + reach + 1 + output_padding[a], axis_padding(padding, a)
+        if rule in ("same", "same_lower"):
+            before = window_axis(n * stride[a], w_shape[a], stride[a], dilation[a], rule)[0]
+            yield size + stride[a], slice(before, before + n * stride[a])
+        else:
+            before, after = {"valid": (0, 0), "full": (reach, reach)}.get(rule, rule)
+            yield size, slice(before, size - after)
+
+
 def conv_transpose2d(x, w, stride=1, padding=0, output_padding=0, dilation=1, groups=1):
     """Each pixel of x (N, H, W, C) adds itself times w (R, S, K/groups, C) to a window."""
     x, w = np.asarray(x, np.float64), np.asarray(w, np.float64)
@@ -81,30 +148,36 @@ def conv_transpose2d(x, w, stride=1, padding=0, output_padding=0, dilation=1, gr
     R, S, group_k, _ = w.shape
     group_c = C // groups
     stride, dilation, extra = pair(stride), pair(dilation), pair(output_padding)
-    y = np.zeros(
-        (
-            N,
-            (H - 1) * stride[0] + dilation[0] * (R - 1) + 1 + extra[0],
-            (W - 1) * stride[1] + dilation[1] * (S - 1) + 1 + extra[1],
-            groups * group_k,
-        )
-    )
+    (height, rows), (width, columns) = _uncut(x.shape, w.shape, stride, padding, extra, dilation)
+    y = np.zeros((N, height, width, groups * group_k))
     for i, j, r, s, g in np.ndindex(H, W, R, S, groups):
         c, k = slice(g * group_c, (g + 1) * group_c), slice(g * group_k, (g + 1) * group_k)
         y[:, i * stride[0] + r * dilation[0], j * stride[1] + s * dilation[1], k] += (
             x[:, i, j, c] @ w[r, s, :, c].T
         )
-    cut = []
-    for a, (n, window) in enumerate(zip((H, W), (R, S))):
-        rule, reach = axis_padding(padding, a), dilation[a] * (window - 1)
-        if rule in ("same", "same_lower"):
-            before, _, _ = window_axis(n * stride[a], window, stride[a], dilation[a], rule)
-            y = np.pad(y, [(0, 0)] * (1 + a) + [(0, stride[a])] + [(0, 0)] * (2 - a))
-            cut.append(slice(before, before + n * stride[a]))
-        else:
-            before, after = {"valid": (0, 0), "full": (reach, reach)}.get(rule, rule)
-            cut.append(slice(before, y.shape[1 + a] - after))
-    return y[:, cut[0], cut[1]]
+    return y[:, rows, columns]
+
+
+def conv_transpose2d_backward(
+    dy, x, w, stride=1, padding=0, output_padding=0, dilation=1, groups=1
+):
+    """The gradients of Σ dy·(conv_transpose2d(x, w) + bias) by x, w and bias.
+
+    What was cut off has the gradient 0. Of each product x·w, x gets dy·w back and w gets dy·x.
+    """
+    dy, x, w = (np.asarray(a, np.float64) for a in (dy, x, w))
+    stride, dilation, extra = pair(stride), pair(dilation), pair(output_padding)
+    group_c, group_k = x.shape[3] // groups, w.shape[2]
+    (height, rows), (width, columns) = _uncut(x.shape, w.shape, stride, padding, extra, dilation)
+    uncut = np.zeros((len(x), height, width, groups * group_k))
+    uncut[:, rows, columns] = dy
+    dx, dw = np.zeros_like(x), np.zeros_like(w)
+    for r, s, g in np.ndindex(*w.shape[:2], groups):
+        c, k = slice(g * group_c, (g + 1) * group_c), slice(g * group_k, (g + 1) * group_k)
+        seen = _tap(uncut, r, s, stride, dilation, x.shape[1:3])[..., k]
+        dx[..., c] += seen @ w[r, s, :, c]
+        dw[r, s, :, c] = np.tensordot(seen, x[..., c], ([0, 1, 2],) * 2)
+    return dx, dw, dy.sum((0, 1, 2))
 
 
 def _sigmoid(v):

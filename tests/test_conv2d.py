@@ -8,7 +8,7 @@ import pytest
 import reference
 import scipy.ndimage
 import scipy.signal
-from convolutions import BORDERS, TO_NCHW, TO_OIHW, integers, same_everywhere
+from convolutions import BORDERS, TO_NCHW, TO_OIHW, convolutions, integers, same_everywhere
 from hypothesis import given
 from hypothesis import strategies as st
 from tolerance import assert_within, gamma, tiny, u
@@ -49,38 +49,6 @@ def assert_is_conv2d(y, x, w, bias=None, activation=None, **options):
 
 
 # ---------------------------------------------------------------------------------- the definition
-
-
-@st.composite
-def convolutions(draw):
-    """Shapes and options, small enough to be many and ragged enough to meet every edge."""
-    groups = draw(st.integers(1, 4))
-    group_c, group_k = draw(st.integers(1, 19)), draw(st.integers(1, 35))
-    if draw(st.booleans()):
-        groups, group_c, group_k = draw(st.integers(1, 37)), 1, 1
-    window = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
-    stride = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
-    dilation = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
-    pads = st.tuples(st.integers(0, 4), st.integers(0, 4))
-    padding = draw(
-        st.one_of(
-            st.sampled_from(["valid", "same", "same_lower", "full"]),
-            st.integers(0, 3),
-            st.tuples(pads, pads),
-            st.tuples(st.integers(0, 3), st.integers(0, 3)),
-        )
-    )
-    reach = [d * (k - 1) + 1 for d, k in zip(dilation, window)]
-    size = tuple(draw(st.integers(n, n + 20)) for n in reach)
-    x_shape = (draw(st.integers(1, 2)), *size, groups * group_c)
-    w_shape = (*window, group_c, groups * group_k)
-    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    options["pad_mode"] = draw(st.sampled_from(["constant", *BORDERS]))
-    options["flip"] = draw(st.booleans())
-    if draw(st.integers(0, 3)) == 0:
-        w_shape = (x_shape[0], *w_shape)
-    dtype = draw(st.sampled_from([np.float32, np.float64]))
-    return x_shape, w_shape, dtype, options, draw(st.integers(0, 2**32))
 
 
 @given(convolutions())

@@ -5,9 +5,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 import reference
+from convolutions import TO_NCHW, TO_OIHW, convolutions, same_everywhere
 from hypothesis import given
 from hypothesis import strategies as st
-from test_conv2d import TO_NCHW, TO_OIHW, convolutions, same_everywhere
 from tolerance import assert_within, gamma, tiny, u
 
 

@@ -7,51 +7,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 import reference
+from convolutions import TO_IOHW, TO_NCHW, integers, transposed_convolutions, whole_range
 from hypothesis import given
 from hypothesis import strategies as st
 from tolerance import assert_within, gamma
-
-TO_NCHW, TO_IOHW = (0, 3, 1, 2), (3, 2, 0, 1)
-
-
-def integers(rng, shape, dtype):
-    return rng.integers(-4, 5, shape).astype(dtype)
-
-
-@st.composite
-def cases(draw):
-    """Shapes and options whose result has pixels."""
-    groups = draw(st.integers(1, 3))
-    group_c, group_k = draw(st.integers(1, 9)), draw(st.integers(1, 20))
-    if draw(st.integers(0, 3)) == 0:
-        groups, group_c, group_k = draw(st.integers(1, 20)), 1, 1
-    size = draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
-    window, stride, dilation = (
-        draw(st.tuples(st.integers(1, n), st.integers(1, n))) for n in (5, 5, 4)
-    )
-    covered = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(size, stride, dilation, window)]
-    if draw(st.booleans()):
-        rules = ["valid", "same", "same_lower"]
-        full = [c - 2 * d * (k - 1) for c, d, k in zip(covered, dilation, window)]
-        padding = draw(st.sampled_from(rules + ["full"] * (min(full) > 0)))
-    else:
-        befores = [draw(st.integers(0, min(4, c - 1))) for c in covered]
-        padding = tuple(
-            (before, draw(st.integers(0, min(4, c - 1 - before))))
-            for before, c in zip(befores, covered)
-        )
-    extra = tuple(draw(st.integers(0, max(s, d) - 1)) for s, d in zip(stride, dilation))
-    if padding in ("same", "same_lower"):
-        extra = 0
-    options = {
-        "stride": stride,
-        "padding": padding,
-        "output_padding": extra,
-        "dilation": dilation,
-        "groups": groups,
-    }
-    x_shape = (draw(st.integers(1, 2)), *size, groups * group_c)
-    return x_shape, (*window, group_k, groups * group_c), options, draw(st.integers(0, 2**32))
 
 
 def same_everywhere(x, w, **options):
@@ -67,7 +26,10 @@ def same_everywhere(x, w, **options):
     return y
 
 
-@given(cases(), st.sampled_from([np.float32, np.float64, np.float16, ml_dtypes.bfloat16, np.int8]))
+@given(
+    transposed_convolutions(),
+    st.sampled_from([np.float32, np.float64, np.float16, ml_dtypes.bfloat16, np.int8]),
+)
 def test_is_exact_for_integers_in_both_layouts(case, dtype):
     x_shape, w_shape, options, seed = case
     rng = np.random.default_rng(seed)
@@ -80,7 +42,7 @@ def test_is_exact_for_integers_in_both_layouts(case, dtype):
     )
 
 
-@given(cases())
+@given(transposed_convolutions())
 def test_is_within_the_bound(case):
     x_shape, w_shape, options, seed = case
     rng = np.random.default_rng(seed)
@@ -93,24 +55,24 @@ def test_is_within_the_bound(case):
     assert_within(y, exact, gamma(terms + 1, np.float32) * size)
 
 
-@given(cases())
+@given(transposed_convolutions())
 def test_is_the_adjoint_of_conv2d(case):
-    """⟨conv2d(z, w), x⟩ = ⟨z, conv_transpose2d(x, w)⟩, exactly for small integers."""
+    """⟨conv2d(z, w), x⟩ = ⟨z, conv_transpose2d(x, w)⟩, exactly for integers that wrap around."""
     x_shape, w_shape, options, seed = case
     rng = np.random.default_rng(seed)
-    x, w = integers(rng, x_shape, np.float64), integers(rng, w_shape, np.float64)
+    x, w = whole_range(rng, x_shape), whole_range(rng, w_shape)
     # From stride on, more rows would be enough for another window.
     extra = reference.pair(options.pop("output_padding"))
     extra = tuple(min(e, s - 1) for e, s in zip(extra, options["stride"]))
     y = lw.conv_transpose2d(x, w, output_padding=extra, **options)
-    z = integers(rng, y.shape, np.float64)
+    z = whole_range(rng, y.shape)
     # As w of conv2d: K are x's channels, C are y's.
     there = lw.conv2d(z, w, **options)
     assert there.shape == x.shape
     assert (there * x).sum() == (z * y).sum()
 
 
-@given(cases())
+@given(transposed_convolutions())
 def test_agrees_with_torch(case):
     torch = pytest.importorskip("torch")
     x_shape, w_shape, options, seed = case

@@ -58,6 +58,28 @@ w = np.ones((16, 1, 8, 8), np.float16)
 y = measured(lambda: lw.conv2d(x, w, stride=8, groups=16, layout="NCHW"))
 assert y[0, 3, 0, 1] == 2 == y.sum()
 """,
+    "conv2d_backward by its image, of strided gradients": """
+dy = every_second((1, 2**13, 2**12, 16), np.float32)
+dy[0, 5, 9, 3] = 2
+w = np.ones((1, 1, 1, 16), np.float32)
+dx = measured(lambda: lw.conv2d_backward(dy, (1, 2**13, 2**12, 1), w, wrt="x").x)
+assert dx[0, 5, 9, 0] == 2 == dx.sum()
+""",
+    "conv2d_backward by its filters, of strided images": """
+x = every_second((1, 2**14, 2**13, 4), np.float32)
+dy = np.zeros((1, 2**11, 2**10, 1), np.float32)
+x[0, 5, 9, 3], dy[0, 0, 1, 0] = 2, 3
+dw = measured(lambda: lw.conv2d_backward(dy, x, (8, 8, 4, 1), wrt="w", stride=8).w)
+assert dw[5, 1, 3, 0] == 6 == dw.sum()
+""",
+    "conv2d_backward by depthwise filters of float16, NCHW": """
+x = every_second((1, 16, 2**13, 2**13), np.float16)
+dy = np.zeros((1, 16, 2**10, 2**10), np.float16)
+x[0, 3, 5, 9], dy[0, 3, 0, 1] = 2, 3
+dw = measured(lambda: lw.conv2d_backward(
+    dy, x, (16, 1, 8, 8), wrt="w", stride=8, groups=16, layout="NCHW").w)
+assert dw[3, 0, 5, 1] == 6 == dw.sum()
+""",
     "max_pool2d of float32": """
 x = every_second((1, 2**14, 2**13, 4), np.float32)
 x[0, 5, 9, 3] = 2

@@ -28,6 +28,7 @@ from pooling import (
     channels_last,
     problems,
     resolved,
+    unaligned,
     valid,
     views,
 )
@@ -171,15 +172,6 @@ def test_broadcast_and_odd_memory(rng, layout):
         assert_array_equal(lw.max_pool2d_backward(dy, other, shape, layout=layout), dx)
     same = np.broadcast_to(np.int64(7), small)
     assert lw.max_pool2d_backward(dy, same, shape, layout=layout).sum() == dy.sum()
-
-
-def unaligned(x):
-    """The same array one byte further."""
-    memory = np.empty(x.nbytes + 1, np.uint8)[1:]
-    copy = np.frombuffer(memory, x.dtype).reshape(x.shape)
-    copy[...] = x
-    assert not copy.flags.aligned or x.dtype.itemsize == 1
-    return copy
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int16])

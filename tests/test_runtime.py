@@ -102,6 +102,12 @@ def every_op(x):
         lw.conv2d(images.astype(np.float16), x[:180].reshape(3, 3, 20, 40).astype(np.float16)),
         lw.conv1d(images[0], x[:30].reshape(3, 20, 20), pad_mode="wrap", padding=2),
         lw.conv_transpose2d(images, x[:180].reshape(3, 3, 40, 20), stride=2),
+        *lw.conv2d_backward(images[:, 1:-1, 1:-1], images, x[:90].reshape(3, 3, 20, 20)),
+        *lw.conv2d_backward(images, images, x[:9, :20].reshape(3, 3, 1, 20), groups=20, padding=1),
+        *lw.conv2d_backward(images.astype("f4"), images.astype("f4"),
+                            x[:90].reshape(3, 3, 20, 20).astype("f4"), padding=1),
+        *lw.conv_transpose2d_backward(images[:, 1:, 1:], images[:, :5, :10],
+                                      x[:45].reshape(3, 3, 10, 20)[:2, :2].repeat(2, 2), stride=2),
         lw.max_pool2d(images, 3, stride=1),
         lw.min_pool2d(images.astype(np.int8), 3, stride=1),
         lw.avg_pool2d(images, 3, stride=1),
@@ -201,6 +207,12 @@ lw.conv2d(x, w.reshape(3, 3, 1, 16), padding=1, groups=16, out=out)
 lw.max_pool2d(x, 3, stride=1, padding=1, out=out)
 lw.avg_pool2d_backward(x, x.shape, 3, stride=1, padding=1, out=out)
 lw.max_pool2d_backward(x, np.broadcast_to(np.int64(5), x.shape), x.shape, out=out)
+lw.conv2d_backward(out, x, (3, 3, 1, 16), wrt=("w", "bias"), padding=1, groups=16)
+lw.conv2d_backward(one, x, (3, 3, 16, 1), wrt=("w", "bias"), padding=1)
+lw.conv2d_backward(one.transpose(nchw), x.transpose(nchw), (1, 16, 3, 3), wrt="w", padding=1,
+                   layout="NCHW")
+lw.conv_transpose2d_backward(x, (1, 128, 128, 1), np.ones((8, 8, 16, 1), np.float32),
+                             wrt="x", stride=8)
 for axis in (1, 3):
     lw.softmax(x, axis=axis, out=out)
     lw.softmax_backward(x, x, axis=axis, out=out)

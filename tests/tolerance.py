@@ -25,6 +25,17 @@ def tiny(dtype):
     return float(_finfo(dtype).smallest_subnormal) / 2
 
 
+def sum_of_products(terms, size, dtype):
+    """How far a sum of `terms` products of total size Σ|a||b| may be off that in float64.
+
+    In any order: a product takes part in its own rounding and in at most terms - 1 additions.
+    Types narrower than float32 are summed in it, and rounded once.
+    """
+    computed = np.float64 if dtype == np.float64 else np.float32
+    bound = (gamma(terms, computed) + gamma(terms, np.float64)) * size + 2 * terms * tiny(computed)
+    return bound if dtype == computed else bound + u(dtype) * (size + bound) + tiny(dtype)
+
+
 def _finfo(dtype):
     if np.dtype(dtype).name == "bfloat16":  # whose package knows it
         import ml_dtypes

@@ -43,9 +43,9 @@ def as_array(op: str, name: str, value: ArrayLike) -> Array:
 
 def result_type(op: str, **arrays: Array | PackedFilter) -> np.dtype[Any]:
     """`np.result_type` of the arrays; what no kernel computes is a TypeError."""
-    dtypes = {a.dtype for a in arrays.values()}
+    dtypes = list(dict.fromkeys(a.dtype for a in arrays.values()))  # NumPy heeds the order
     if len(dtypes) == 1:
-        return dtypes.pop()
+        return dtypes[0]
     try:
         return np.result_type(*dtypes)
     except TypeError:

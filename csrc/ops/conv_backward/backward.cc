@@ -148,6 +148,9 @@ void ConvBackward(const ConvForm& form, const Arguments& given, const Conv2dOpti
     Fail(form.op, ": the activation has to be none; its gradient is the caller's");
   }
   if (given.any() == nullptr) return;
+  if (options.algorithm == ConvAlgorithm::kWinograd) {  // where the convolution refuses it
+    ChooseConvMethod(form.op, shape, given.any()->dtype, options.algorithm);
+  }
   Check(
       form, given,
       ResultShape(form, given.x.sizes(), options.layout, shape.h.out, shape.w.out, shape.filters()),
