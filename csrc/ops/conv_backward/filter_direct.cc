@@ -107,8 +107,10 @@ struct Tiling {
         const double columns =
             join ? double(RoundUp(s * c, x_part)) : double(s * RoundUp(c, x_part));
         const double cost = (columns + 0.1 * tiles * double(x)) * double(RoundUp(k, y_part));
-        // Lanes that are filters are often stored as they are.
-        if (best != 0 && cost * (swap ? 1.1 : 1.0) >= best) continue;
+        // Lanes that are filters are often stored as they are, and the more channels can be read
+        // in place.
+        const double worth = shape.taps() == 1 && c > k ? 0.9 : 1.1;
+        if (best != 0 && cost * (swap ? worth : 1.0) >= best) continue;
         best = cost;
         swapped = swap;
         joined = join;
@@ -250,10 +252,16 @@ class FilterDirect {
   void Run();
 
  private:
-  // A run of a block: where its inputs under the first tap of the box are in the strip, and how far
-  // it is from there to those under the next filter row's, in columns.
+  // A run of a block: its outputs, its inputs under the first tap of the box, and how far it is
+  // from there to those under the next filter row's.
   struct BlockRun {
-    int64_t place, row_shift;
+    const T *dy, *x;
+    int64_t row_shift;
+  };
+  // How an operand is read: from a term to the next, and from a unit of channels to the next.
+  struct Steps {
+    bool in_place;
+    int64_t term, unit;
   };
   // A thread's scratch.
   struct Pieces {
@@ -264,6 +272,7 @@ class FilterDirect {
 
   template <class F>
   void ForPieces(const F& f) const;
+  void ReadInPlace();
   int64_t Lines(int64_t rows, int64_t runs) const;
   int64_t StripSize(int64_t chains) const;
   int64_t PanelSize(int64_t chains) const {
@@ -280,12 +289,14 @@ class FilterDirect {
   void PackColumns(const Source<T>& from, int64_t step, int64_t n, const Box& box, T* to) const;
   void FillColumns(int64_t n, const Box& box, T* to) const;
   void PackLine(const Source<T>& line, int64_t first, const Box& box, T* to) const;
+  void FillPast(const Box& box, const Pieces& pieces) const;
   void PackDy(int64_t bank, int64_t group, const Box& box, int64_t run, int64_t end,
               const Pieces& pieces) const;
-  void SumChain(const Box& box, int64_t run, int64_t first_run, int64_t end, bool first,
+  void SumChain(const Box& box, const BlockRun* runs, int64_t count, int64_t width, bool first,
                 const Pieces& pieces, T* sums, const Box& whole) const;
   void Write(int64_t bank, int64_t group, const Box& box, const T* sums, T* chunk) const;
-  void WriteTile(const Sink<T>& to, int64_t x, int64_t y, int64_t t, const T* tile) const;
+  void WriteTiles(const Sink<T>& to, const Box& box, int64_t x, int64_t t, const T* tiles,
+                  int64_t step) const;
   bool WritesPlanes(const Box& box) const;
   void WritePlanes(const Sink<T>& to, int64_t x, int64_t y, const T* tiles, T* chunk) const;
 
@@ -309,12 +320,13 @@ class FilterDirect {
   const Terms terms_;
   const double ns_;
   const Boxes boxes_;
-  const int64_t longest_;   // of the widths of pieces
-  const int64_t taps_;      // the most of a filter row that a box has
-  const Places columns_;    // of a strip
-  const bool one_segment_;  // packed runs follow each other without a gap
-  int64_t block_chains_;    // packed at a time
-  int64_t strip_, panel_;   // elements of a unit of a block of x and of dy
+  const int64_t longest_;  // of the widths of pieces
+  const int64_t taps_;     // the most of a filter row that a box has
+  const Places columns_;   // of a strip
+  int64_t block_chains_;   // packed at a time
+  Steps x_, dy_;
+  bool one_segment_;        // runs follow each other without a gap
+  bool one_value_ = false;  // which x holds everywhere, as for the gradient of a bias
 };
 
 template <class T>
@@ -339,14 +351,49 @@ FilterDirect<T>::FilterDirect(const FilterGradient<T>& g)
       longest_(terms_.pieces.longest()),
       taps_(tiling_.joined ? shape_.w.window : boxes_.t.longest()),
       columns_(shape_.w, taps_, longest_, tiling_.joined),
-      one_segment_(boxes_.r.longest() == 1 && taps_ == 1),
       block_chains_(1) {
   const int64_t most = int64_t(Caches().l2) / 2 / int64_t(sizeof(T));
   while (block_chains_ < terms_.slices.longest() && BlockElements(2 * block_chains_) <= most) {
     block_chains_ *= 2;
   }
-  strip_ = StripSize(block_chains_);
-  panel_ = PanelSize(block_chains_);
+  x_ = {false, columns_.step * tiling_.x_unit, StripSize(block_chains_)};
+  dy_ = {false, tiling_.y_tile, PanelSize(block_chains_)};
+  one_segment_ = boxes_.r.longest() == 1 && taps_ == 1;
+  if (shape_.taps() == 1) ReadInPlace();
+}
+
+// Operands that need no padding are read where they are, if their channels are neighbours and fill
+// the parts of tiles that are computed. A matrix product of so few terms per packed element does
+// not pay for a copy of it.
+template <class T>
+void FilterDirect<T>::ReadInPlace() {
+  const int64_t lanes = nr_ / 2, rows = mr_ / 3;
+  const auto fills = [&](int64_t channels, bool are_lanes) {
+    return channels % (are_lanes ? lanes : rows) == 0;
+  };
+  // Whether lines follow each other, and images.
+  const auto follow = [&](const ImageStrides& strides, int64_t h, int64_t w) {
+    return strides.h * h == longest_ * strides.w * w &&
+           (terms_.images == 1 || strides.n == terms_.lines * strides.h * h);
+  };
+  const ImageStrides &x = g_.x_strides, &dy = g_.dy_strides;
+  const auto inside = [](const WindowAxis& axis) {
+    return axis.First(0) >= 0 && axis.First(axis.out - 1) < axis.in;
+  };
+  const bool is_inside = inside(shape_.h) && inside(shape_.w);
+  one_value_ = is_inside && x.n == 0 && x.h == 0 && x.w == 0 && shape_.group_c == 1 &&
+               (shape_.groups == 1 || x.c == 0);
+  if (one_value_) {
+    x_ = {true, 0, 0};
+  } else if (is_inside && g_.x.native() && x.c == 1 && x.w >= 0 &&
+             fills(shape_.group_c, tiling_.swapped)) {
+    x_ = {true, shape_.w.stride * x.w, tiling_.x_tile};
+    one_segment_ &= follow(x, shape_.h.stride, shape_.w.stride);
+  }
+  if (g_.dy.native() && dy.c == 1 && dy.w >= 0 && fills(shape_.group_k, !tiling_.swapped)) {
+    dy_ = {true, dy.w, tiling_.y_tile};
+    one_segment_ &= follow(dy, 1, 1);
+  }
 }
 
 // The most lines that the strip of a block may have. Its runs are parts of at most p images, with
@@ -372,12 +419,12 @@ void FilterDirect<T>::PackColumns(const Source<T>& from, int64_t step, int64_t n
                                   T* to) const {
   const int64_t unit = tiling_.x_unit, c = box.x * unit;
   PackPixels(pack_, from + c * g_.x_strides.c, step, n, g_.x_strides.c,
-             std::min(box.x_end * unit, shape_.group_c) - c, unit, to, strip_);
+             std::min(box.x_end * unit, shape_.group_c) - c, unit, to, x_.unit);
 }
 
 template <class T>
 void FilterDirect<T>::FillColumns(int64_t n, const Box& box, T* to) const {
-  for (int64_t x = box.x; x < box.x_end; ++x, to += strip_) {
+  for (int64_t x = box.x; x < box.x_end; ++x, to += x_.unit) {
     std::fill_n(to, n * tiling_.x_unit, T(0));
   }
 }
@@ -416,6 +463,17 @@ void FilterDirect<T>::PackX(int64_t bank, int64_t group, const Box& box, int64_t
   const int64_t first_tap = tiling_.joined ? 0 : box.t;
   const Source<T> x = g_.x + group * shape_.group_c * g_.x_strides.c;
   BlockRun* block_run = pieces.runs;
+  if (x_.in_place) {
+    for (; run < end; ++run, ++block_run) {
+      const RunAt at = At(run);
+      const Source<T> from =
+          x + ((bank * terms_.images + at.image) * g_.x_strides.n +
+               shape_.h.First(at.line) * g_.x_strides.h + shape_.w.First(at.j) * g_.x_strides.w);
+      block_run->x = one_value_ ? pieces.strip : (from + box.x * unit * g_.x_strides.c).InPlace();
+      block_run->row_shift = 0;
+    }
+    return;
+  }
   int64_t place = 0;
   for (int64_t last; run < end; run = last) {
     const RunAt at = At(run);
@@ -442,7 +500,8 @@ void FilterDirect<T>::PackX(int64_t bank, int64_t group, const Box& box, int64_t
       }
     }
     for (int64_t i = run; i < last; ++i) {
-      *block_run++ = {place + (i - run) * lines.step * pitch, lines.shift * pitch};
+      block_run->x = pieces.strip + (place + (i - run) * lines.step * pitch) * unit;
+      (block_run++)->row_shift = lines.shift * pitch * unit;
     }
     place += lines.length() * pitch;
   }
@@ -455,54 +514,55 @@ void FilterDirect<T>::PackDy(int64_t bank, int64_t group, const Box& box, int64_
   const int64_t k = box.y * unit, channels = std::min(box.y_end * unit, shape_.group_k) - k;
   const ImageStrides& strides = g_.dy_strides;
   const Source<T> dy = g_.dy + (group * shape_.group_k + k) * strides.c;
+  BlockRun* block_run = pieces.runs;
   T* to = pieces.panels;
   // Lines that follow each other in memory are one.
   const bool whole = terms_.pieces.count == 1 && strides.h == longest_ * strides.w;
-  for (int64_t last; run < end; to += (last - run) * longest_ * unit, run = last) {
+  for (int64_t last; run < end; run = last) {
     const RunAt at = At(run);
     last = whole ? std::min(end, run - at.line + terms_.lines) : run + 1;
     const Source<T> line = dy + ((bank * terms_.images + at.image) * strides.n +
                                  at.line * strides.h + at.j * strides.w);
-    PackPixels(pack_, line, strides.w, (last - run) * at.width, strides.c, channels, unit, to,
-               panel_);
+    if (!dy_.in_place) {
+      PackPixels(pack_, line, strides.w, (last - run) * at.width, strides.c, channels, unit, to,
+                 dy_.unit);
+    }
+    const int64_t step = dy_.in_place ? strides.h : longest_ * unit;
+    const T* from = dy_.in_place ? line.InPlace() : to;
+    for (int64_t i = run; i < last; ++i, from += step) (block_run++)->dy = from;
+    to += (last - run) * longest_ * unit;
   }
 }
 
-// Adds chain [run, end) of the block that begins with first_run to the sums of a box.
+// Adds chain [run, end) of a block to the sums of a box.
 template <class T>
-void FilterDirect<T>::SumChain(const Box& box, int64_t run, int64_t first_run, int64_t end,
+void FilterDirect<T>::SumChain(const Box& box, const BlockRun* runs, int64_t count, int64_t width,
                                bool first, const Pieces& pieces, T* sums, const Box& whole) const {
-  const int64_t width = At(run).width;
-  const int64_t segments = one_segment_ ? 1 : end - run;
-  const int64_t depth = one_segment_ ? (end - run) * width : width;
-  const int64_t x_unit = tiling_.x_unit, y_unit = tiling_.y_tile;
+  const int64_t segments = one_segment_ ? 1 : count;
+  const int64_t depth = one_segment_ ? count * width : width;
+  const int64_t x_tile = tiling_.x_tile, y_tile = tiling_.y_tile;
   const int64_t x_count = tiling_.joined ? shape_.w.window * shape_.group_c : shape_.group_c;
-  const int64_t shift = tiling_.joined ? tiling_.x_tile : columns_.shift * x_unit;
   const T** const xs = tiling_.swapped ? pieces.lanes : pieces.rows;
   const T** const ys = tiling_.swapped ? pieces.rows : pieces.lanes;
   for (int64_t y = box.y; y < box.y_end; ++y) {
-    const int64_t ny = std::min(y_unit, shape_.group_k - y * y_unit);
-    for (int64_t s = 0; s < segments; ++s) {
-      ys[s] = pieces.panels + (y - box.y) * panel_ + (run + s - first_run) * longest_ * y_unit;
-    }
+    const int64_t ny = std::min(y_tile, shape_.group_k - y * y_tile);
+    for (int64_t s = 0; s < segments; ++s) ys[s] = runs[s].dy + (y - box.y) * dy_.unit;
     for (int64_t x = box.x; x < box.x_end; ++x) {
       for (int64_t r = box.r; r < box.r_end; ++r) {
         for (int64_t t = box.t; t < box.t_end; ++t) {
-          const int64_t nx =
-              std::min(tiling_.x_tile, x_count - (tiling_.joined ? t : x) * tiling_.x_tile);
-          const T* const strip =
-              pieces.strip + (x - box.x) * strip_ + (tiling_.joined ? t : t - box.t) * shift;
+          const int64_t nx = std::min(x_tile, x_count - (tiling_.joined ? t : x) * x_tile);
+          const int64_t shift =
+              tiling_.joined ? t * x_tile : (t - box.t) * columns_.shift * tiling_.x_unit;
           for (int64_t s = 0; s < segments; ++s) {
-            const BlockRun& at = pieces.runs[run + s - first_run];
-            xs[s] = strip + (at.place + (r - box.r) * at.row_shift) * x_unit;
+            xs[s] = runs[s].x + ((x - box.x) * x_.unit + (r - box.r) * runs[s].row_shift + shift);
           }
           T* const tile = sums + whole.Index(y, x, r, t) * tile_;
           if (tiling_.swapped) {
-            kernels_.outer(ys, y_unit, ny, xs, columns_.step * x_unit, nx <= nr_ / 2, segments,
-                           depth, first, tile);
+            kernels_.outer(ys, dy_.term, ny, xs, x_.term, nx <= nr_ / 2, segments, depth, first,
+                           tile);
           } else {
-            kernels_.outer(xs, columns_.step * x_unit, nx, ys, y_unit, ny <= nr_ / 2, segments,
-                           depth, first, tile);
+            kernels_.outer(xs, x_.term, nx, ys, dy_.term, ny <= nr_ / 2, segments, depth, first,
+                           tile);
           }
         }
       }
@@ -510,18 +570,29 @@ void FilterDirect<T>::SumChain(const Box& box, int64_t run, int64_t first_run, i
   }
 }
 
+// What the kernels read and nobody packs: channels past the last, and the end of the strip.
+template <class T>
+void FilterDirect<T>::FillPast(const Box& box, const Pieces& pieces) const {
+  if (one_value_) {
+    std::fill_n(pieces.strip, nr_, T(0));
+    g_.x.Read(1, 1, pieces.strip);
+  }
+  if (!x_.in_place) {
+    if (box.x_end * tiling_.x_unit > shape_.group_c) {
+      std::fill_n(pieces.strip + (box.x_end - 1 - box.x) * x_.unit, x_.unit, T(0));
+    }
+    std::fill_n(pieces.strip + (box.x_end - box.x) * x_.unit, nr_, T(0));
+  }
+  if (!dy_.in_place && box.y_end * tiling_.y_tile > shape_.group_k) {
+    std::fill_n(pieces.panels + (box.y_end - 1 - box.y) * dy_.unit, dy_.unit, T(0));
+  }
+}
+
 // Sums of a slice, for the tiles of a box among those of `whole`.
 template <class T>
 void FilterDirect<T>::SumBox(int64_t bank, int64_t group, int64_t slice, const Box& box,
                              const Pieces& pieces, T* sums, const Box& whole) const {
-  // What the kernels read and nobody packs: channels past the last, and the end of the strip.
-  if (box.x_end * tiling_.x_unit > shape_.group_c) {
-    std::fill_n(pieces.strip + (box.x_end - 1 - box.x) * strip_, strip_, T(0));
-  }
-  std::fill_n(pieces.strip + (box.x_end - box.x) * strip_, nr_, T(0));
-  if (box.y_end * tiling_.y_tile > shape_.group_k) {
-    std::fill_n(pieces.panels + (box.y_end - 1 - box.y) * panel_, panel_, T(0));
-  }
+  FillPast(box, pieces);
   const int64_t begin = terms_.slices.begin(slice), slice_end = terms_.slices.end(slice);
   for (int64_t chain = begin; chain < slice_end; chain += block_chains_) {
     const int64_t chain_end = std::min(slice_end, chain + block_chains_);
@@ -529,34 +600,44 @@ void FilterDirect<T>::SumBox(int64_t bank, int64_t group, int64_t slice, const B
     PackX(bank, group, box, run, end, pieces);
     PackDy(bank, group, box, run, end, pieces);
     for (int64_t i = chain; i < chain_end; ++i) {
-      SumChain(box, i * terms_.chain, run, std::min(end, (i + 1) * terms_.chain), i == begin,
-               pieces, sums, whole);
+      const int64_t first = i * terms_.chain, count = std::min(terms_.chain, end - first);
+      SumChain(box, pieces.runs + (first - run), count, At(first).width, i == begin, pieces, sums,
+               whole);
     }
   }
 }
 
 // ----------------------------------------------------------------------------------------- results
 
+// The tiles of a unit of x, filter row and piece t of it, for the units of dy of a box; they are
+// `step` elements apart.
 template <class T>
-void FilterDirect<T>::WriteTile(const Sink<T>& to, int64_t x, int64_t y, int64_t t,
-                                const T* tile) const {
+void FilterDirect<T>::WriteTiles(const Sink<T>& to, const Box& box, int64_t x, int64_t t,
+                                 const T* tiles, int64_t step) const {
   const FilterStrides& strides = g_.dw_strides;
-  const int64_t c = shape_.group_c, k = y * tiling_.y_tile;
-  const int64_t ny = std::min(tiling_.y_tile, shape_.group_k - k);
+  const int64_t c = shape_.group_c, k = shape_.group_k, y_tile = tiling_.y_tile;
   // Elements of x's side, which are numbered (s, c).
   const int64_t past = tiling_.joined ? shape_.w.window * c : c;
   const int64_t first = (tiling_.joined ? t : x) * tiling_.x_tile;
   const int64_t nx = std::min(tiling_.x_tile, past - first);
-  for (int64_t i = 0; i < nx;) {
+  for (int64_t i = 0, n; i < nx; i += n) {
     const int64_t s = tiling_.joined ? (first + i) / c : t, channel = (first + i) % c;
-    const Sink<T> at = to + (s * strides.s + channel * strides.c + k * strides.k);
-    if (!tiling_.swapped) {
-      at.Write(tile + i++ * nr_, ny, strides.k);
-      continue;
+    const Sink<T> at = to + (s * strides.s + channel * strides.c);
+    n = tiling_.swapped ? std::min(nx - i, c - channel) : 1;
+    for (int64_t y = box.y; y < box.y_end; ++y) {
+      const int64_t ny = std::min(y_tile, k - y * y_tile);
+      const T* const tile = tiles + (y - box.y) * step;
+      const Sink<T> filters = at + y * y_tile * strides.k;
+      if (!tiling_.swapped) {
+        filters.Write(tile + i * nr_, ny, strides.k);
+      } else if (strides.k == 1 && strides.c >= 0 && to.native()) {
+        pack_.transpose(tile + i, nr_, ny, n, filters.InPlace(), strides.c);
+      } else {
+        for (int64_t j = 0; j < ny; ++j) {
+          (filters + j * strides.k).Write(tile + j * nr_ + i, n, strides.c);
+        }
+      }
     }
-    const int64_t n = std::min(nx - i, c - channel);
-    for (int64_t j = 0; j < ny; ++j) (at + j * strides.k).Write(tile + j * nr_ + i, n, strides.c);
-    i += n;
   }
 }
 
@@ -592,16 +673,14 @@ void FilterDirect<T>::Write(int64_t bank, int64_t group, const Box& box, const T
                             T* chunk) const {
   const Sink<T> to = g_.dw + (bank * g_.dw_strides.n + group * g_.dw_strides.g);
   const bool planes = WritesPlanes(box);
-  for (int64_t y = box.y; y < box.y_end; ++y) {
-    for (int64_t x = box.x; x < box.x_end; ++x) {
-      if (planes) {
-        WritePlanes(to, x, y, sums + box.Index(y, x, 0, 0) * tile_, chunk);
-        continue;
-      }
-      for (int64_t r = box.r; r < box.r_end; ++r) {
-        for (int64_t t = box.t; t < box.t_end; ++t) {
-          WriteTile(to + r * g_.dw_strides.r, x, y, t, sums + box.Index(y, x, r, t) * tile_);
-        }
+  for (int64_t x = box.x; x < box.x_end; ++x) {
+    for (int64_t y = box.y; y < box.y_end && planes; ++y) {
+      WritePlanes(to, x, y, sums + box.Index(y, x, 0, 0) * tile_, chunk);
+    }
+    for (int64_t r = box.r; r < box.r_end && !planes; ++r) {
+      for (int64_t t = box.t; t < box.t_end; ++t) {
+        WriteTiles(to + r * g_.dw_strides.r, box, x, t, sums + box.Index(box.y, x, r, t) * tile_,
+                   (box.Index(1, 0, 0, 0) - box.Index(0, 0, 0, 0)) * tile_);
       }
     }
   }
@@ -610,8 +689,8 @@ void FilterDirect<T>::Write(int64_t bank, int64_t group, const Box& box, const T
 template <class T>
 template <class F>
 void FilterDirect<T>::ForPieces(const F& f) const {
-  f(&Pieces::strip, boxes_.x.longest() * strip_ + nr_);
-  f(&Pieces::panels, boxes_.y.longest() * panel_);
+  f(&Pieces::strip, (x_.in_place ? 0 : boxes_.x.longest() * x_.unit) + nr_);
+  f(&Pieces::panels, dy_.in_place ? 0 : boxes_.y.longest() * dy_.unit);
   f(&Pieces::sums, terms_.slices.count == 1 ? boxes_.longest() * tile_ : 0);
   f(&Pieces::chunk, kElements * nr_);
   f(&Pieces::runs, block_chains_ * terms_.chain);
