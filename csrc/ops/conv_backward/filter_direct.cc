@@ -107,10 +107,8 @@ struct Tiling {
         const double columns =
             join ? double(RoundUp(s * c, x_part)) : double(s * RoundUp(c, x_part));
         const double cost = (columns + 0.1 * tiles * double(x)) * double(RoundUp(k, y_part));
-        // Lanes that are filters are often stored as they are, and the more channels can be read
-        // in place.
-        const double worth = shape.taps() == 1 && c > k ? 0.9 : 1.1;
-        if (best != 0 && cost * (swap ? worth : 1.0) >= best) continue;
+        // Lanes that are filters are often stored as they are.
+        if (best != 0 && cost * (swap ? 1.1 : 1.0) >= best) continue;
         best = cost;
         swapped = swap;
         joined = join;
@@ -260,7 +258,6 @@ class FilterDirect {
   };
   // How an operand is read: from a term to the next, and from a unit of channels to the next.
   struct Steps {
-    bool in_place;
     int64_t term, unit;
   };
   // A thread's scratch.
@@ -272,7 +269,6 @@ class FilterDirect {
 
   template <class F>
   void ForPieces(const F& f) const;
-  void ReadInPlace();
   int64_t Lines(int64_t rows, int64_t runs) const;
   int64_t StripSize(int64_t chains) const;
   int64_t PanelSize(int64_t chains) const {
@@ -327,6 +323,7 @@ class FilterDirect {
   Steps x_, dy_;
   bool one_segment_;        // runs follow each other without a gap
   bool one_value_ = false;  // which x holds everywhere, as for the gradient of a bias
+  bool in_place_ = false;   // dy is then read where it is, which as an operand of few sums pays
 };
 
 template <class T>
@@ -352,47 +349,30 @@ FilterDirect<T>::FilterDirect(const FilterGradient<T>& g)
       taps_(tiling_.joined ? shape_.w.window : boxes_.t.longest()),
       columns_(shape_.w, taps_, longest_, tiling_.joined),
       block_chains_(1) {
-  const int64_t most = int64_t(Caches().l2) / 2 / int64_t(sizeof(T));
-  while (block_chains_ < terms_.slices.longest() && BlockElements(2 * block_chains_) <= most) {
+  // As many chains as save lines that windows of neighbouring outputs share.
+  const int64_t most = int64_t(Caches().l2) / 4 / int64_t(sizeof(T));
+  while (block_chains_ < terms_.slices.longest() && BlockElements(2 * block_chains_) <= most &&
+         8 * StripSize(2 * block_chains_) < 7 * 2 * StripSize(block_chains_)) {
     block_chains_ *= 2;
   }
-  x_ = {false, columns_.step * tiling_.x_unit, StripSize(block_chains_)};
-  dy_ = {false, tiling_.y_tile, PanelSize(block_chains_)};
+  x_ = {columns_.step * tiling_.x_unit, StripSize(block_chains_)};
+  dy_ = {tiling_.y_tile, PanelSize(block_chains_)};
   one_segment_ = boxes_.r.longest() == 1 && taps_ == 1;
-  if (shape_.taps() == 1) ReadInPlace();
-}
-
-// Operands that need no padding are read where they are, if their channels are neighbours and fill
-// the parts of tiles that are computed. A matrix product of so few terms per packed element does
-// not pay for a copy of it.
-template <class T>
-void FilterDirect<T>::ReadInPlace() {
-  const int64_t lanes = nr_ / 2, rows = mr_ / 3;
-  const auto fills = [&](int64_t channels, bool are_lanes) {
-    return channels % (are_lanes ? lanes : rows) == 0;
-  };
-  // Whether lines follow each other, and images.
-  const auto follow = [&](const ImageStrides& strides, int64_t h, int64_t w) {
-    return strides.h * h == longest_ * strides.w * w &&
-           (terms_.images == 1 || strides.n == terms_.lines * strides.h * h);
-  };
-  const ImageStrides &x = g_.x_strides, &dy = g_.dy_strides;
   const auto inside = [](const WindowAxis& axis) {
-    return axis.First(0) >= 0 && axis.First(axis.out - 1) < axis.in;
+    return axis.First(0) >= 0 && axis.Input(axis.out - 1, axis.window - 1) < axis.in;
   };
-  const bool is_inside = inside(shape_.h) && inside(shape_.w);
-  one_value_ = is_inside && x.n == 0 && x.h == 0 && x.w == 0 && shape_.group_c == 1 &&
-               (shape_.groups == 1 || x.c == 0);
-  if (one_value_) {
-    x_ = {true, 0, 0};
-  } else if (is_inside && g_.x.native() && x.c == 1 && x.w >= 0 &&
-             fills(shape_.group_c, tiling_.swapped)) {
-    x_ = {true, shape_.w.stride * x.w, tiling_.x_tile};
-    one_segment_ &= follow(x, shape_.h.stride, shape_.w.stride);
-  }
-  if (g_.dy.native() && dy.c == 1 && dy.w >= 0 && fills(shape_.group_k, !tiling_.swapped)) {
-    dy_ = {true, dy.w, tiling_.y_tile};
-    one_segment_ &= follow(dy, 1, 1);
+  const ImageStrides &x = g.x_strides, &dy = g.dy_strides;
+  if (shape_.taps() * shape_.channels() == 1 && x.n == 0 && x.h == 0 && x.w == 0 &&
+      inside(shape_.h) && inside(shape_.w)) {
+    one_value_ = true;
+    x_ = {0, 0};
+    in_place_ = g.dy.native() && dy.c == 1 && dy.w >= 0 && shape_.group_k % (nr_ / 2) == 0 &&
+                !tiling_.swapped;
+    if (in_place_) {
+      dy_.term = dy.w;
+      dy_.unit = nr_;
+      one_segment_ = dy.h == longest_ * dy.w && (terms_.images == 1 || dy.n == terms_.lines * dy.h);
+    }
   }
 }
 
@@ -463,15 +443,8 @@ void FilterDirect<T>::PackX(int64_t bank, int64_t group, const Box& box, int64_t
   const int64_t first_tap = tiling_.joined ? 0 : box.t;
   const Source<T> x = g_.x + group * shape_.group_c * g_.x_strides.c;
   BlockRun* block_run = pieces.runs;
-  if (x_.in_place) {
-    for (; run < end; ++run, ++block_run) {
-      const RunAt at = At(run);
-      const Source<T> from =
-          x + ((bank * terms_.images + at.image) * g_.x_strides.n +
-               shape_.h.First(at.line) * g_.x_strides.h + shape_.w.First(at.j) * g_.x_strides.w);
-      block_run->x = one_value_ ? pieces.strip : (from + box.x * unit * g_.x_strides.c).InPlace();
-      block_run->row_shift = 0;
-    }
+  if (one_value_) {
+    for (; run < end; ++run) *block_run++ = {nullptr, pieces.strip, 0};
     return;
   }
   int64_t place = 0;
@@ -523,12 +496,12 @@ void FilterDirect<T>::PackDy(int64_t bank, int64_t group, const Box& box, int64_
     last = whole ? std::min(end, run - at.line + terms_.lines) : run + 1;
     const Source<T> line = dy + ((bank * terms_.images + at.image) * strides.n +
                                  at.line * strides.h + at.j * strides.w);
-    if (!dy_.in_place) {
+    if (!in_place_) {
       PackPixels(pack_, line, strides.w, (last - run) * at.width, strides.c, channels, unit, to,
                  dy_.unit);
     }
-    const int64_t step = dy_.in_place ? strides.h : longest_ * unit;
-    const T* from = dy_.in_place ? line.InPlace() : to;
+    const int64_t step = in_place_ ? strides.h : longest_ * unit;
+    const T* from = in_place_ ? line.InPlace() : to;
     for (int64_t i = run; i < last; ++i, from += step) (block_run++)->dy = from;
     to += (last - run) * longest_ * unit;
   }
@@ -573,17 +546,12 @@ void FilterDirect<T>::SumChain(const Box& box, const BlockRun* runs, int64_t cou
 // What the kernels read and nobody packs: channels past the last, and the end of the strip.
 template <class T>
 void FilterDirect<T>::FillPast(const Box& box, const Pieces& pieces) const {
-  if (one_value_) {
-    std::fill_n(pieces.strip, nr_, T(0));
-    g_.x.Read(1, 1, pieces.strip);
+  if (box.x_end * tiling_.x_unit > shape_.group_c && !one_value_) {
+    std::fill_n(pieces.strip + (box.x_end - 1 - box.x) * x_.unit, x_.unit, T(0));
   }
-  if (!x_.in_place) {
-    if (box.x_end * tiling_.x_unit > shape_.group_c) {
-      std::fill_n(pieces.strip + (box.x_end - 1 - box.x) * x_.unit, x_.unit, T(0));
-    }
-    std::fill_n(pieces.strip + (box.x_end - box.x) * x_.unit, nr_, T(0));
-  }
-  if (!dy_.in_place && box.y_end * tiling_.y_tile > shape_.group_k) {
+  std::fill_n(pieces.strip + (box.x_end - box.x) * x_.unit, nr_, T(0));
+  if (one_value_) g_.x.Read(1, 1, pieces.strip);
+  if (!in_place_ && box.y_end * tiling_.y_tile > shape_.group_k) {
     std::fill_n(pieces.panels + (box.y_end - 1 - box.y) * dy_.unit, dy_.unit, T(0));
   }
 }
@@ -689,8 +657,8 @@ void FilterDirect<T>::Write(int64_t bank, int64_t group, const Box& box, const T
 template <class T>
 template <class F>
 void FilterDirect<T>::ForPieces(const F& f) const {
-  f(&Pieces::strip, (x_.in_place ? 0 : boxes_.x.longest() * x_.unit) + nr_);
-  f(&Pieces::panels, dy_.in_place ? 0 : boxes_.y.longest() * dy_.unit);
+  f(&Pieces::strip, boxes_.x.longest() * x_.unit + nr_);
+  f(&Pieces::panels, in_place_ ? 0 : boxes_.y.longest() * dy_.unit);
   f(&Pieces::sums, terms_.slices.count == 1 ? boxes_.longest() * tile_ : 0);
   f(&Pieces::chunk, kElements * nr_);
   f(&Pieces::runs, block_chains_ * terms_.chain);
