@@ -27,6 +27,11 @@
 namespace lanewise {
 namespace {
 
+// Bytes. Pixels of dy this narrow are read in place: 3→32 channels, 3×3, stride 2 took 0.95 ms with
+// a copy and 0.80 without (two threads); 64 filters' were read from as many sets of L1 as they have
+// lines, and slower by a tenth.
+constexpr int64_t kDensePixel = 128;
+
 constexpr int64_t kChain = 256;        // terms, about
 constexpr int64_t kSliceTerms = 2048;  // at least, about
 constexpr int64_t kMostSlices = 16;
@@ -250,10 +255,15 @@ class FilterDirect {
   void Run();
 
  private:
-  // A run of a block: where its inputs under the first tap of the box are in the strip, and how far
-  // it is from there to those under the next filter row's, in columns.
+  // A run of a block: its outputs, its inputs under the first tap of the box, and how far it is
+  // from there to those under the next filter row's.
   struct BlockRun {
-    int64_t place, row_shift;
+    const T *dy, *x;
+    int64_t row_shift;
+  };
+  // How an operand is read: from a term to the next, and from a unit of channels to the next.
+  struct Steps {
+    int64_t term, unit;
   };
   // A thread's scratch.
   struct Pieces {
@@ -262,8 +272,24 @@ class FilterDirect {
     const T **rows, **lanes;
   };
 
+  // Memory that the next block is packed from, of which each call of a kernel brings some to L2:
+  // read at the peak's pace, 64 bytes for a tile's term, it costs little time.
+  struct Ahead {
+    const char *dy, *dy_end, *x, *x_end;
+
+    // As many lines.
+    const char* Take(int64_t lines) {
+      const char*& next = dy < dy_end ? dy : x;
+      if (next >= (dy < dy_end ? dy_end : x_end)) return nullptr;
+      const char* const from = next;
+      next += lines * 64;
+      return from;
+    }
+  };
+
   template <class F>
   void ForPieces(const F& f) const;
+  Ahead Fetched(int64_t bank, int64_t run, int64_t end) const;
   int64_t Lines(int64_t rows, int64_t runs) const;
   int64_t StripSize(int64_t chains) const;
   int64_t PanelSize(int64_t chains) const {
@@ -280,12 +306,14 @@ class FilterDirect {
   void PackColumns(const Source<T>& from, int64_t step, int64_t n, const Box& box, T* to) const;
   void FillColumns(int64_t n, const Box& box, T* to) const;
   void PackLine(const Source<T>& line, int64_t first, const Box& box, T* to) const;
+  void FillPast(const Box& box, const Pieces& pieces) const;
   void PackDy(int64_t bank, int64_t group, const Box& box, int64_t run, int64_t end,
               const Pieces& pieces) const;
-  void SumChain(const Box& box, int64_t run, int64_t first_run, int64_t end, bool first,
-                const Pieces& pieces, T* sums, const Box& whole) const;
+  void SumChain(const Box& box, const BlockRun* runs, int64_t count, int64_t width, bool first,
+                const Pieces& pieces, Ahead* ahead, T* sums, const Box& whole) const;
   void Write(int64_t bank, int64_t group, const Box& box, const T* sums, T* chunk) const;
-  void WriteTile(const Sink<T>& to, int64_t x, int64_t y, int64_t t, const T* tile) const;
+  void WriteTiles(const Sink<T>& to, const Box& box, int64_t x, int64_t t, const T* tiles,
+                  int64_t step) const;
   bool WritesPlanes(const Box& box) const;
   void WritePlanes(const Sink<T>& to, int64_t x, int64_t y, const T* tiles, T* chunk) const;
 
@@ -309,12 +337,14 @@ class FilterDirect {
   const Terms terms_;
   const double ns_;
   const Boxes boxes_;
-  const int64_t longest_;   // of the widths of pieces
-  const int64_t taps_;      // the most of a filter row that a box has
-  const Places columns_;    // of a strip
-  const bool one_segment_;  // packed runs follow each other without a gap
-  int64_t block_chains_;    // packed at a time
-  int64_t strip_, panel_;   // elements of a unit of a block of x and of dy
+  const int64_t longest_;  // of the widths of pieces
+  const int64_t taps_;     // the most of a filter row that a box has
+  const Places columns_;   // of a strip
+  int64_t block_chains_;   // packed at a time
+  Steps x_, dy_;
+  bool one_segment_;        // runs follow each other without a gap
+  bool one_value_ = false;  // which x holds everywhere, as for the gradient of a bias
+  bool in_place_ = false;   // dy is read where it is
 };
 
 template <class T>
@@ -334,19 +364,37 @@ FilterDirect<T>::FilterDirect(const FilterGradient<T>& g)
       ns_(double(g.banks * shape_.groups * whole_.tiles()) * double(g.terms()) * double(sizeof(T)) +
           0.2 * double(g.terms()) * double(shape_.channels() + shape_.filters())),
       boxes_(tiling_, shape_.h.window, tile_ * sizeof(T),
-             CeilDiv(ThreadsFor(ns_) == 1 ? 1 : 3 * ThreadsFor(ns_),
+             CeilDiv(ThreadsFor(ns_) == 1 ? 1 : 2 * ThreadsFor(ns_),
                      g.banks * shape_.groups * terms_.slices.count)),
       longest_(terms_.pieces.longest()),
       taps_(tiling_.joined ? shape_.w.window : boxes_.t.longest()),
       columns_(shape_.w, taps_, longest_, tiling_.joined),
-      one_segment_(boxes_.r.longest() == 1 && taps_ == 1),
       block_chains_(1) {
+  // As many chains as save lines that windows of neighbouring outputs share.
   const int64_t most = int64_t(Caches().l2) / 2 / int64_t(sizeof(T));
-  while (block_chains_ < terms_.slices.longest() && BlockElements(2 * block_chains_) <= most) {
+  while (block_chains_ < terms_.slices.longest() && BlockElements(2 * block_chains_) <= most &&
+         8 * StripSize(2 * block_chains_) < 7 * 2 * StripSize(block_chains_)) {
     block_chains_ *= 2;
   }
-  strip_ = StripSize(block_chains_);
-  panel_ = PanelSize(block_chains_);
+  x_ = {columns_.step * tiling_.x_unit, StripSize(block_chains_)};
+  dy_ = {tiling_.y_tile, PanelSize(block_chains_)};
+  one_segment_ = boxes_.r.longest() == 1 && taps_ == 1;
+  const auto inside = [](const WindowAxis& axis) {
+    return axis.First(0) >= 0 && axis.Input(axis.out - 1, axis.window - 1) < axis.in;
+  };
+  const ImageStrides &x = g.x_strides, &dy = g.dy_strides;
+  if (shape_.taps() * shape_.channels() == 1 && x.n == 0 && x.h == 0 && x.w == 0 &&
+      inside(shape_.h) && inside(shape_.w)) {
+    one_value_ = true;
+    x_ = {0, 0};
+  }
+  in_place_ = g.dy.native() && dy.c == 1 && dy.w >= 0 && shape_.group_k % (nr_ / 2) == 0 &&
+              !tiling_.swapped && (one_value_ || dy.w * int64_t(sizeof(T)) <= kDensePixel);
+  if (in_place_) {
+    dy_ = {dy.w, nr_};
+    one_segment_ = one_segment_ && dy.h == longest_ * dy.w &&
+                   (terms_.images == 1 || dy.n == terms_.lines * dy.h);
+  }
 }
 
 // The most lines that the strip of a block may have. Its runs are parts of at most p images, with
@@ -372,12 +420,12 @@ void FilterDirect<T>::PackColumns(const Source<T>& from, int64_t step, int64_t n
                                   T* to) const {
   const int64_t unit = tiling_.x_unit, c = box.x * unit;
   PackPixels(pack_, from + c * g_.x_strides.c, step, n, g_.x_strides.c,
-             std::min(box.x_end * unit, shape_.group_c) - c, unit, to, strip_);
+             std::min(box.x_end * unit, shape_.group_c) - c, unit, to, x_.unit);
 }
 
 template <class T>
 void FilterDirect<T>::FillColumns(int64_t n, const Box& box, T* to) const {
-  for (int64_t x = box.x; x < box.x_end; ++x, to += strip_) {
+  for (int64_t x = box.x; x < box.x_end; ++x, to += x_.unit) {
     std::fill_n(to, n * tiling_.x_unit, T(0));
   }
 }
@@ -416,6 +464,10 @@ void FilterDirect<T>::PackX(int64_t bank, int64_t group, const Box& box, int64_t
   const int64_t first_tap = tiling_.joined ? 0 : box.t;
   const Source<T> x = g_.x + group * shape_.group_c * g_.x_strides.c;
   BlockRun* block_run = pieces.runs;
+  if (one_value_) {
+    for (; run < end; ++run) *block_run++ = {nullptr, pieces.strip, 0};
+    return;
+  }
   int64_t place = 0;
   for (int64_t last; run < end; run = last) {
     const RunAt at = At(run);
@@ -442,7 +494,8 @@ void FilterDirect<T>::PackX(int64_t bank, int64_t group, const Box& box, int64_t
       }
     }
     for (int64_t i = run; i < last; ++i) {
-      *block_run++ = {place + (i - run) * lines.step * pitch, lines.shift * pitch};
+      block_run->x = pieces.strip + (place + (i - run) * lines.step * pitch) * unit;
+      (block_run++)->row_shift = lines.shift * pitch * unit;
     }
     place += lines.length() * pitch;
   }
@@ -455,53 +508,95 @@ void FilterDirect<T>::PackDy(int64_t bank, int64_t group, const Box& box, int64_
   const int64_t k = box.y * unit, channels = std::min(box.y_end * unit, shape_.group_k) - k;
   const ImageStrides& strides = g_.dy_strides;
   const Source<T> dy = g_.dy + (group * shape_.group_k + k) * strides.c;
+  BlockRun* block_run = pieces.runs;
   T* to = pieces.panels;
   // Lines that follow each other in memory are one.
   const bool whole = terms_.pieces.count == 1 && strides.h == longest_ * strides.w;
-  for (int64_t last; run < end; to += (last - run) * longest_ * unit, run = last) {
+  for (int64_t last; run < end; run = last) {
     const RunAt at = At(run);
     last = whole ? std::min(end, run - at.line + terms_.lines) : run + 1;
     const Source<T> line = dy + ((bank * terms_.images + at.image) * strides.n +
                                  at.line * strides.h + at.j * strides.w);
-    PackPixels(pack_, line, strides.w, (last - run) * at.width, strides.c, channels, unit, to,
-               panel_);
+    if (!in_place_) {
+      PackPixels(pack_, line, strides.w, (last - run) * at.width, strides.c, channels, unit, to,
+                 dy_.unit);
+    }
+    const int64_t step = in_place_ ? strides.h : longest_ * unit;
+    const T* from = in_place_ ? line.InPlace() : to;
+    for (int64_t i = run; i < last; ++i, from += step) (block_run++)->dy = from;
+    to += (last - run) * longest_ * unit;
   }
 }
 
-// Adds chain [run, end) of the block that begins with first_run to the sums of a box.
+// What runs [run, end) read of memory where it is dense, and one box needs all of it. Of x the
+// lines that they do not share with the runs before them.
 template <class T>
-void FilterDirect<T>::SumChain(const Box& box, int64_t run, int64_t first_run, int64_t end,
-                               bool first, const Pieces& pieces, T* sums, const Box& whole) const {
-  const int64_t width = At(run).width;
-  const int64_t segments = one_segment_ ? 1 : end - run;
-  const int64_t depth = one_segment_ ? (end - run) * width : width;
-  const int64_t x_unit = tiling_.x_unit, y_unit = tiling_.y_tile;
+typename FilterDirect<T>::Ahead FilterDirect<T>::Fetched(int64_t bank, int64_t run,
+                                                         int64_t end) const {
+  Ahead ahead{nullptr, nullptr, nullptr, nullptr};
+  end = std::min(end, terms_.runs);
+  if (boxes_.count() > 1 || shape_.groups > 1 || terms_.pieces.count > 1 || run >= end) {
+    return ahead;
+  }
+  const auto dense = [&](const Source<T>& data, const ImageStrides& strides, int64_t channels) {
+    return data.native() && strides.c == 1 && strides.w == channels;
+  };
+  const auto at = [&](const Source<T>& data, const ImageStrides& strides, const RunAt& r,
+                      int64_t line) {
+    const int64_t image = bank * terms_.images + r.image;
+    return reinterpret_cast<const char*>((data + (image * strides.n + line * strides.h)).InPlace());
+  };
+  const RunAt first = At(run), last = At(end - 1);
+  if (dense(g_.dy, g_.dy_strides, shape_.group_k)) {
+    ahead.dy = at(g_.dy, g_.dy_strides, first, first.line);
+    ahead.dy_end = at(g_.dy, g_.dy_strides, last, last.line + 1);
+  }
+  if (dense(g_.x, g_.x_strides, shape_.group_c)) {
+    const WindowAxis& h = shape_.h;
+    const auto past = [&](int64_t line) {
+      return std::clamp<int64_t>(h.Input(line, h.window - 1) + 1, 0, h.in);
+    };
+    ahead.x = at(g_.x, g_.x_strides, first, first.line == 0 ? 0 : past(first.line - 1));
+    ahead.x_end = at(g_.x, g_.x_strides, last, past(last.line));
+  }
+  return ahead;
+}
+
+// Adds chain [run, end) of a block to the sums of a box.
+template <class T>
+void FilterDirect<T>::SumChain(const Box& box, const BlockRun* runs, int64_t count, int64_t width,
+                               bool first, const Pieces& pieces, Ahead* ahead, T* sums,
+                               const Box& whole) const {
+  const int64_t segments = one_segment_ ? 1 : count;
+  const int64_t depth = one_segment_ ? count * width : width;
+  const int64_t x_tile = tiling_.x_tile, y_tile = tiling_.y_tile;
   const int64_t x_count = tiling_.joined ? shape_.w.window * shape_.group_c : shape_.group_c;
-  const int64_t shift = tiling_.joined ? tiling_.x_tile : columns_.shift * x_unit;
+  const int64_t row_step = tiling_.swapped ? dy_.term : x_.term;
+  const int64_t lane_step = tiling_.swapped ? x_.term : dy_.term;
   const T** const xs = tiling_.swapped ? pieces.lanes : pieces.rows;
   const T** const ys = tiling_.swapped ? pieces.rows : pieces.lanes;
   for (int64_t y = box.y; y < box.y_end; ++y) {
-    const int64_t ny = std::min(y_unit, shape_.group_k - y * y_unit);
-    for (int64_t s = 0; s < segments; ++s) {
-      ys[s] = pieces.panels + (y - box.y) * panel_ + (run + s - first_run) * longest_ * y_unit;
-    }
+    const int64_t ny = std::min(y_tile, shape_.group_k - y * y_tile);
+    for (int64_t s = 0; s < segments; ++s) ys[s] = runs[s].dy + (y - box.y) * dy_.unit;
     for (int64_t x = box.x; x < box.x_end; ++x) {
       for (int64_t r = box.r; r < box.r_end; ++r) {
         for (int64_t t = box.t; t < box.t_end; ++t) {
-          const int64_t nx =
-              std::min(tiling_.x_tile, x_count - (tiling_.joined ? t : x) * tiling_.x_tile);
-          const T* const strip =
-              pieces.strip + (x - box.x) * strip_ + (tiling_.joined ? t : t - box.t) * shift;
+          const int64_t nx = std::min(x_tile, x_count - (tiling_.joined ? t : x) * x_tile);
+          const int64_t shift =
+              tiling_.joined ? t * x_tile : (t - box.t) * columns_.shift * tiling_.x_unit;
           for (int64_t s = 0; s < segments; ++s) {
-            const BlockRun& at = pieces.runs[run + s - first_run];
-            xs[s] = strip + (at.place + (r - box.r) * at.row_shift) * x_unit;
+            xs[s] = runs[s].x + ((x - box.x) * x_.unit + (r - box.r) * runs[s].row_shift + shift);
           }
           T* const tile = sums + whole.Index(y, x, r, t) * tile_;
-          if (tiling_.swapped) {
-            kernels_.outer(ys, y_unit, ny, xs, columns_.step * x_unit, nx <= nr_ / 2, segments,
-                           depth, first, tile);
+          const int64_t rows = tiling_.swapped ? ny : nx;
+          const bool half = (tiling_.swapped ? nx : ny) <= nr_ / 2;
+          const char* const fetch =
+              half || rows <= mr_ / 3 * 2 ? nullptr : ahead->Take(segments * depth);
+          if (fetch != nullptr) {
+            kernels_.outer_fetching(pieces.rows, row_step, pieces.lanes, lane_step, segments, depth,
+                                    first, tile, fetch);
           } else {
-            kernels_.outer(xs, columns_.step * x_unit, nx, ys, y_unit, ny <= nr_ / 2, segments,
+            kernels_.outer(pieces.rows, row_step, rows, pieces.lanes, lane_step, half, segments,
                            depth, first, tile);
           }
         }
@@ -510,53 +605,70 @@ void FilterDirect<T>::SumChain(const Box& box, int64_t run, int64_t first_run, i
   }
 }
 
+// What the kernels read and nobody packs: channels past the last, and the end of the strip.
+template <class T>
+void FilterDirect<T>::FillPast(const Box& box, const Pieces& pieces) const {
+  if (box.x_end * tiling_.x_unit > shape_.group_c && !one_value_) {
+    std::fill_n(pieces.strip + (box.x_end - 1 - box.x) * x_.unit, x_.unit, T(0));
+  }
+  std::fill_n(pieces.strip + (box.x_end - box.x) * x_.unit, nr_, T(0));
+  if (one_value_) g_.x.Read(1, 1, pieces.strip);
+  if (!in_place_ && box.y_end * tiling_.y_tile > shape_.group_k) {
+    std::fill_n(pieces.panels + (box.y_end - 1 - box.y) * dy_.unit, dy_.unit, T(0));
+  }
+}
+
 // Sums of a slice, for the tiles of a box among those of `whole`.
 template <class T>
 void FilterDirect<T>::SumBox(int64_t bank, int64_t group, int64_t slice, const Box& box,
                              const Pieces& pieces, T* sums, const Box& whole) const {
-  // What the kernels read and nobody packs: channels past the last, and the end of the strip.
-  if (box.x_end * tiling_.x_unit > shape_.group_c) {
-    std::fill_n(pieces.strip + (box.x_end - 1 - box.x) * strip_, strip_, T(0));
-  }
-  std::fill_n(pieces.strip + (box.x_end - box.x) * strip_, nr_, T(0));
-  if (box.y_end * tiling_.y_tile > shape_.group_k) {
-    std::fill_n(pieces.panels + (box.y_end - 1 - box.y) * panel_, panel_, T(0));
-  }
+  FillPast(box, pieces);
   const int64_t begin = terms_.slices.begin(slice), slice_end = terms_.slices.end(slice);
   for (int64_t chain = begin; chain < slice_end; chain += block_chains_) {
     const int64_t chain_end = std::min(slice_end, chain + block_chains_);
     const int64_t run = chain * terms_.chain, end = std::min(terms_.runs, chain_end * terms_.chain);
     PackX(bank, group, box, run, end, pieces);
     PackDy(bank, group, box, run, end, pieces);
+    Ahead ahead = Fetched(bank, end, end + (end - run));
     for (int64_t i = chain; i < chain_end; ++i) {
-      SumChain(box, i * terms_.chain, run, std::min(end, (i + 1) * terms_.chain), i == begin,
-               pieces, sums, whole);
+      const int64_t first = i * terms_.chain, count = std::min(terms_.chain, end - first);
+      SumChain(box, pieces.runs + (first - run), count, At(first).width, i == begin, pieces, &ahead,
+               sums, whole);
     }
   }
 }
 
 // ----------------------------------------------------------------------------------------- results
 
+// The tiles of a unit of x, filter row and piece t of it, for the units of dy of a box; they are
+// `step` elements apart.
 template <class T>
-void FilterDirect<T>::WriteTile(const Sink<T>& to, int64_t x, int64_t y, int64_t t,
-                                const T* tile) const {
+void FilterDirect<T>::WriteTiles(const Sink<T>& to, const Box& box, int64_t x, int64_t t,
+                                 const T* tiles, int64_t step) const {
   const FilterStrides& strides = g_.dw_strides;
-  const int64_t c = shape_.group_c, k = y * tiling_.y_tile;
-  const int64_t ny = std::min(tiling_.y_tile, shape_.group_k - k);
+  const int64_t c = shape_.group_c, k = shape_.group_k, y_tile = tiling_.y_tile;
   // Elements of x's side, which are numbered (s, c).
   const int64_t past = tiling_.joined ? shape_.w.window * c : c;
   const int64_t first = (tiling_.joined ? t : x) * tiling_.x_tile;
   const int64_t nx = std::min(tiling_.x_tile, past - first);
-  for (int64_t i = 0; i < nx;) {
+  for (int64_t i = 0, n; i < nx; i += n) {
     const int64_t s = tiling_.joined ? (first + i) / c : t, channel = (first + i) % c;
-    const Sink<T> at = to + (s * strides.s + channel * strides.c + k * strides.k);
-    if (!tiling_.swapped) {
-      at.Write(tile + i++ * nr_, ny, strides.k);
-      continue;
+    const Sink<T> at = to + (s * strides.s + channel * strides.c);
+    n = tiling_.swapped ? std::min(nx - i, c - channel) : 1;
+    for (int64_t y = box.y; y < box.y_end; ++y) {
+      const int64_t ny = std::min(y_tile, k - y * y_tile);
+      const T* const tile = tiles + (y - box.y) * step;
+      const Sink<T> filters = at + y * y_tile * strides.k;
+      if (!tiling_.swapped) {
+        filters.Write(tile + i * nr_, ny, strides.k);
+      } else if (strides.k == 1 && strides.c >= 0 && to.native()) {
+        pack_.transpose(tile + i, nr_, ny, n, filters.InPlace(), strides.c);
+      } else {
+        for (int64_t j = 0; j < ny; ++j) {
+          (filters + j * strides.k).Write(tile + j * nr_ + i, n, strides.c);
+        }
+      }
     }
-    const int64_t n = std::min(nx - i, c - channel);
-    for (int64_t j = 0; j < ny; ++j) (at + j * strides.k).Write(tile + j * nr_ + i, n, strides.c);
-    i += n;
   }
 }
 
@@ -592,16 +704,14 @@ void FilterDirect<T>::Write(int64_t bank, int64_t group, const Box& box, const T
                             T* chunk) const {
   const Sink<T> to = g_.dw + (bank * g_.dw_strides.n + group * g_.dw_strides.g);
   const bool planes = WritesPlanes(box);
-  for (int64_t y = box.y; y < box.y_end; ++y) {
-    for (int64_t x = box.x; x < box.x_end; ++x) {
-      if (planes) {
-        WritePlanes(to, x, y, sums + box.Index(y, x, 0, 0) * tile_, chunk);
-        continue;
-      }
-      for (int64_t r = box.r; r < box.r_end; ++r) {
-        for (int64_t t = box.t; t < box.t_end; ++t) {
-          WriteTile(to + r * g_.dw_strides.r, x, y, t, sums + box.Index(y, x, r, t) * tile_);
-        }
+  for (int64_t x = box.x; x < box.x_end; ++x) {
+    for (int64_t y = box.y; y < box.y_end && planes; ++y) {
+      WritePlanes(to, x, y, sums + box.Index(y, x, 0, 0) * tile_, chunk);
+    }
+    for (int64_t r = box.r; r < box.r_end && !planes; ++r) {
+      for (int64_t t = box.t; t < box.t_end; ++t) {
+        WriteTiles(to + r * g_.dw_strides.r, box, x, t, sums + box.Index(box.y, x, r, t) * tile_,
+                   (box.Index(1, 0, 0, 0) - box.Index(0, 0, 0, 0)) * tile_);
       }
     }
   }
@@ -610,8 +720,8 @@ void FilterDirect<T>::Write(int64_t bank, int64_t group, const Box& box, const T
 template <class T>
 template <class F>
 void FilterDirect<T>::ForPieces(const F& f) const {
-  f(&Pieces::strip, boxes_.x.longest() * strip_ + nr_);
-  f(&Pieces::panels, boxes_.y.longest() * panel_);
+  f(&Pieces::strip, boxes_.x.longest() * x_.unit + nr_);
+  f(&Pieces::panels, in_place_ ? 0 : boxes_.y.longest() * dy_.unit);
   f(&Pieces::sums, terms_.slices.count == 1 ? boxes_.longest() * tile_ : 0);
   f(&Pieces::chunk, kElements * nr_);
   f(&Pieces::runs, block_chains_ * terms_.chain);
