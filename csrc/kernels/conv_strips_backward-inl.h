@@ -29,6 +29,17 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr size_t kMostTaps = 12;
+// Of GCC's copies of the last pixels' loop, the kernels would be twice as large.
+#ifdef __clang__
+#define LANEWISE_ROLLED _Pragma("clang loop unroll(disable)")
+#else
+#define LANEWISE_ROLLED _Pragma("GCC unroll 1")
+#endif
+
+// Whether there are tiles for runs: where memory gives fewer vectors than there could be
+// multiply-adds, and for the type that networks are trained in.
+template <class T>
+constexpr bool kRunsPay = std::is_same_v<T, float>&& HWY_TARGET != HWY_SSE4;
 // 10 sums, these pixels of dy and a vector of x are in 16 registers.
 constexpr size_t kRunPixels = 4;
 
@@ -80,6 +91,7 @@ void RunTile(const TapSums<T>& s, const size_t* HWY_RESTRICT offsets, T* HWY_RES
       for (size_t r = 0; r < NR; ++r) x[r] += kRunPixels * lanes;
       dy += static_cast<int64_t>(kRunPixels) * dy_step;
     }
+    LANEWISE_ROLLED
     for (; j < columns; ++j, dy += dy_step) {
       AddPixels<1>(x, dy, dy_step, sum);
       LANEWISE_UNROLL
@@ -157,7 +169,7 @@ HWY_INLINE void AddTiles(const TapSums<T>& s, size_t begin, size_t end, size_t m
 
 template <class T>
 void AddTaps(const TapSums<T>& s) {
-  if constexpr (std::is_floating_point_v<T>) {
+  if constexpr (kRunsPay<T>) {
     if (s.run >= kShortestRun) {
       const size_t lanes = hn::Lanes(hn::ScalableTag<T>());
       const size_t taps = s.run == 3 ? 9 : s.run <= 5 ? 2 * s.run : s.taps + 1;
