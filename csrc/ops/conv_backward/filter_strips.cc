@@ -68,7 +68,7 @@ struct Blocks {
     columns = Split(shape.w.out, 1, terms);
     rows = Split(shape.h.out, 1, terms / std::max<int64_t>(1, columns.longest()));
     count = images * columns.count * rows.count;
-    const int64_t filters = shape.filters();
+    const int64_t filters = std::max<int64_t>(shape.filters(), kMostChannels);  // a vector of them
     const double products = double(images) * double(shape.pixels()) * double(shape.terms()) *
                             double(filters) / kSliceProducts;
     const int64_t most = std::min({kSharedChannels / filters, kTotals / (filters * shape.terms()),
