@@ -29,13 +29,24 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr size_t kMostTaps = 12;
+// Of GCC's copies of the last pixels' loop, the kernels would be twice as large.
+#ifdef __clang__
+#define LANEWISE_ROLLED _Pragma("clang loop unroll(disable)")
+#else
+#define LANEWISE_ROLLED _Pragma("GCC unroll 1")
+#endif
+
+// Whether there are tiles for runs: where memory gives fewer vectors than there could be
+// multiply-adds, and for the type that networks are trained in.
+template <class T>
+constexpr bool kRunsPay = std::is_same_v<T, float>&& HWY_TARGET != HWY_SSE4;
 // 10 sums, these pixels of dy and a vector of x are in 16 registers.
 constexpr size_t kRunPixels = 4;
 
 // Adds N terms of each of the sums of NR runs.
 template <size_t N, class T, size_t NR, size_t NS, class V>
-HWY_INLINE void AddPixels(const T* HWY_RESTRICT x, const size_t (&offset)[NR],
-                          const T* HWY_RESTRICT dy, int64_t dy_step, V (&sum)[NR][NS]) {
+HWY_INLINE void AddPixels(const T* const (&x)[NR], const T* HWY_RESTRICT dy, int64_t dy_step,
+                          V (&sum)[NR][NS]) {
   const hn::ScalableTag<T> d;
   V slope[N];
   LANEWISE_UNROLL
@@ -44,7 +55,7 @@ HWY_INLINE void AddPixels(const T* HWY_RESTRICT x, const size_t (&offset)[NR],
   for (size_t r = 0; r < NR; ++r) {
     LANEWISE_UNROLL
     for (size_t i = 0; i < NS + N - 1; ++i) {
-      const V v = hn::Load(d, x + offset[r] + i * hn::Lanes(d));
+      const V v = hn::Load(d, x[r] + i * hn::Lanes(d));
       LANEWISE_UNROLL
       for (size_t p = 0; p < N; ++p) {
         if (p <= i && i - p < NS) sum[r][i - p] = MultiplyAdd(slope[p], v, sum[r][i - p]);
@@ -59,24 +70,33 @@ void RunTile(const TapSums<T>& s, const size_t* HWY_RESTRICT offsets, T* HWY_RES
   const hn::ScalableTag<T> d;
   const size_t lanes = hn::Lanes(d), columns = s.columns;
   const int64_t dy_step = s.dy_step;
-  size_t offset[NR];
   hn::Vec<decltype(d)> sum[NR][NS];
   LANEWISE_UNROLL
   for (size_t r = 0; r < NR; ++r) {
-    offset[r] = offsets[r * NS];
     LANEWISE_UNROLL
     for (size_t t = 0; t < NS; ++t) sum[r][t] = hn::Zero(d);
   }
   for (size_t i = 0; i < s.rows; ++i) {
-    const T* HWY_RESTRICT x = s.x + static_cast<int64_t>(i) * s.x_row;
+    // A pointer per run, so that GCC makes constants of the distances within a run.
+    const T* x[NR];
+    LANEWISE_UNROLL
+    for (size_t r = 0; r < NR; ++r) {
+      x[r] = s.x + static_cast<int64_t>(i) * s.x_row + offsets[r * NS];
+    }
     const T* HWY_RESTRICT dy = s.dy + static_cast<int64_t>(i) * s.dy_row;
     size_t j = 0;
     for (; j + kRunPixels <= columns; j += kRunPixels) {
-      AddPixels<kRunPixels>(x, offset, dy, dy_step, sum);
-      x += kRunPixels * lanes;
+      AddPixels<kRunPixels>(x, dy, dy_step, sum);
+      LANEWISE_UNROLL
+      for (size_t r = 0; r < NR; ++r) x[r] += kRunPixels * lanes;
       dy += static_cast<int64_t>(kRunPixels) * dy_step;
     }
-    for (; j < columns; ++j, x += lanes, dy += dy_step) AddPixels<1>(x, offset, dy, dy_step, sum);
+    LANEWISE_ROLLED
+    for (; j < columns; ++j, dy += dy_step) {
+      AddPixels<1>(x, dy, dy_step, sum);
+      LANEWISE_UNROLL
+      for (size_t r = 0; r < NR; ++r) x[r] += lanes;
+    }
   }
   LANEWISE_UNROLL
   for (size_t r = 0; r < NR; ++r) {
@@ -149,7 +169,7 @@ HWY_INLINE void AddTiles(const TapSums<T>& s, size_t begin, size_t end, size_t m
 
 template <class T>
 void AddTaps(const TapSums<T>& s) {
-  if constexpr (std::is_floating_point_v<T>) {
+  if constexpr (kRunsPay<T>) {
     if (s.run >= kShortestRun) {
       const size_t lanes = hn::Lanes(hn::ScalableTag<T>());
       const size_t taps = s.run == 3 ? 9 : s.run <= 5 ? 2 * s.run : s.taps + 1;

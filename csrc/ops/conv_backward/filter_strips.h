@@ -7,7 +7,7 @@
 
 namespace lanewise {
 
-// Whether that is the way: several groups, of at most 16 channels in, and out unless it is 1 in.
+// Whether that is the way: several groups of few channels in and out, or of one channel in.
 bool StripsSuit(const ConvShape& shape);
 
 // For every option, where StripsSuit.
