@@ -84,7 +84,7 @@ def test_three_epochs_know_most_digits_and_draw_a_picture(tmp_path, capsys):
     assert command_line(command) == 0
     told = capsys.readouterr()
     assert "66 steps, loss 0." in told.out
-    # Ten seeds had 92 to 96 % after three epochs; guessing has 10.
+    # Twenty seeds had 92 to 96 % after three epochs; guessing has 10.
     assert float(re.search(r"accuracy (\S+) %", told.out)[1]) >= 88
     assert str(picture) in told.out
     assert "training [" in told.err

@@ -150,7 +150,7 @@ def options(**settings: object) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(**settings)  # type: ignore[arg-type]
     add = parser.add_argument
     add("--dtype", choices=("float32", "float64"), default="float32")
-    add("--epochs", type=positive, default=40, metavar="N", help="default %(default)s")
+    add("--epochs", type=positive, default=60, metavar="N", help="default %(default)s")
     add("--batch", type=positive, default=64, metavar="N", help="digits a step (%(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="of first filters and batches")
     add("--threads", type=positive, metavar="N", help="default: as many as lanewise sees")
