@@ -78,11 +78,12 @@ class Adam:
     def step(self, parameters: list[Array], gradients: list[Array]) -> None:
         """Move `parameters`, in place."""
         self.steps += 1
-        known_m, known_v = 1 - MEAN_DECAY**self.steps, 1 - SQUARE_DECAY**self.steps
+        # Both kinds of means started at 0, so only these shares of them are of gradients.
+        share_m, share_v = 1 - MEAN_DECAY**self.steps, 1 - SQUARE_DECAY**self.steps
         for p, g, m, v in zip(parameters, gradients, self.means, self.squares, strict=True):
             m += (1 - MEAN_DECAY) * (g - m)
             v += (1 - SQUARE_DECAY) * (g * g - v)
-            p -= RATE * (m / known_m) / (np.sqrt(v / known_v) + TINY)  # they started at 0
+            p -= RATE * (m / share_m) / (np.sqrt(v / share_v) + TINY)
 
 
 class Digits(NamedTuple):
