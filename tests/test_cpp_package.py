@@ -69,6 +69,12 @@ def test_the_example_finds_links_and_runs(prefix, tmp_path):
     assert printed[0].startswith(f"lanewise {lw.__version__}, ")
     assert printed[1:] == ["conv2d: 12 16 24 28", "pairwise_distances: 5 13"]
 
+    # Its second program trains a network by gradients of convolution.
+    losses = [float(line.rpartition(" ")[2]) for line in run(tmp_path / "train").splitlines()]
+    assert len(losses) == 6
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < losses[0] / 10
+
 
 def test_only_the_package_is_installed(prefix):
     installed = {path.relative_to(prefix) for path in prefix.rglob("*") if path.is_file()}

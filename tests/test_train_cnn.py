@@ -27,23 +27,30 @@ def cast(digits, dtype):
     return digits._replace(train_x=train_x, test_x=test_x)
 
 
+def switches(parameters, x):
+    """Who wins, and whom relu lets pass: as long as these stay, the loss is smooth."""
+    _, (_, pooled1, winners1, _, pooled2, winners2) = train_cnn.scores(parameters, x)
+    return np.concatenate([a.ravel() for a in (pooled1 > 0, winners1, pooled2 > 0, winners2)])
+
+
 def test_gradients_are_those_of_the_loss(digits, rng):
     parameters = train_cnn.initial_parameters(0, "float64")
     x, labels = digits.train_x, digits.train_y
     _, gradients = train_cnn.loss_and_gradients(parameters, x, labels)
+    before, h = switches(parameters, x), 1e-7
     for which, gradient in enumerate(gradients):
         assert gradient.shape == parameters[which].shape
         direction = rng.standard_normal(gradient.shape)
-        slope = np.sum(gradient * direction) / np.sqrt(np.sum(direction**2))
-        direction *= 1e-6 / np.sqrt(np.sum(direction**2))
+        direction /= np.sqrt(np.sum(direction**2))
         losses = []
-        for sign in (1, -1):
+        for step in (h, -h):
             moved = list(parameters)
-            moved[which] = parameters[which] + sign * direction
+            moved[which] = parameters[which] + step * direction
+            assert np.array_equal(switches(moved, x), before)
             losses.append(float(train_cnn.loss_and_gradients(moved, x, labels)[0]))
-        # Of a central difference over h = 1e-6: the losses' rounding, some 100·eps each, over
-        # 2·h, is 2e-8; h² times a third derivative is far below, and so is a kink of relu.
-        assert abs((losses[0] - losses[1]) / 2e-6 - slope) < 1e-7
+        # The losses' rounding, some 20·eps each, over 2·h; h² times a derivative is far below.
+        slope = (losses[0] - losses[1]) / (2 * h)
+        assert abs(slope - np.sum(gradient * direction)) < 20 * np.finfo(float).eps / h
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -63,6 +70,7 @@ def test_a_seed_gives_the_same_bits_for_any_number_of_threads(digits, simd, dtyp
 
 
 def test_noise_is_learnt_by_heart(digits):
+    lw.set_num_threads(1)
     training = train_cnn.train(digits, train_cnn.shuffles(48, 60, seed=0), batch=16, seed=0)
     assert len(training.losses) == 60 * 3
     assert len(training.seconds) == 60
@@ -80,11 +88,11 @@ def test_three_epochs_know_most_digits_and_draw_a_picture(tmp_path, capsys):
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
     picture = tmp_path / "digits.png"
-    command = ["demo", "train", "--epochs", "3", "--threads", "2", "--plot", str(picture)]
+    command = ["demo", "train", "--epochs", "3", "--threads", "1", "--plot", str(picture)]
     assert command_line(command) == 0
     told = capsys.readouterr()
     assert "66 steps, loss 0." in told.out
-    # Ten seeds had 92 to 96 % after three epochs; guessing has 10.
+    # Twenty seeds had 92 to 96 % after three epochs; guessing has 10.
     assert float(re.search(r"accuracy (\S+) %", told.out)[1]) >= 88
     assert str(picture) in told.out
     assert "training [" in told.err
@@ -94,7 +102,7 @@ def test_three_epochs_know_most_digits_and_draw_a_picture(tmp_path, capsys):
 
 
 def test_the_example_is_the_demos_own_file(capsys):
-    assert EXAMPLE.samefile(train_cnn.__file__)
+    assert EXAMPLE.read_text() == Path(train_cnn.__file__).read_text()
     told = []
     for main, arguments in ((train_cnn.main, []), (command_line, ["demo", "train"])):
         with pytest.raises(SystemExit) as left:
@@ -134,7 +142,7 @@ def test_a_picture_that_cannot_be_written_is_an_error(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     assert train_cnn.main(["--plot", str(tmp_path / "nowhere" / "digits.png")]) == 1
     assert "nowhere" in capsys.readouterr().err
-    assert train_cnn.main(["--epochs", "1", "--plot", str(tmp_path)]) == 1
+    assert train_cnn.main(["--epochs", "1", "--threads", "1", "--plot", str(tmp_path)]) == 1
     assert str(tmp_path) in capsys.readouterr().err.splitlines()[-1]
 
 
@@ -146,7 +154,7 @@ def test_losses_are_those_of_torch(capfd, dtype):
     pytest.importorskip("sklearn")
     if find_spec("torch") is None:
         pytest.skip("torch is not installed")
-    command = ["--epochs", "3", "--dtype", dtype, "--threads", "2", "--compare", "torch"]
+    command = ["--epochs", "3", "--dtype", dtype, "--threads", "1", "--compare", "torch"]
     assert train_cnn.main(command) == 0
     told = capfd.readouterr().out
     error = re.search(r"first 50 losses equal within (\S+) ", told)[1]

@@ -1,4 +1,4 @@
-"""The command line: ``python -m lanewise info | demo | bench``."""
+"""The command line: ``python -m lanewise info | demo [train] | bench``."""
 
 from __future__ import annotations
 

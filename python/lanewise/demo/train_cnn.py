@@ -78,11 +78,12 @@ class Adam:
     def step(self, parameters: list[Array], gradients: list[Array]) -> None:
         """Move `parameters`, in place."""
         self.steps += 1
-        known_m, known_v = 1 - MEAN_DECAY**self.steps, 1 - SQUARE_DECAY**self.steps
+        # Both kinds of means started at 0, so only these shares of them are of gradients.
+        share_m, share_v = 1 - MEAN_DECAY**self.steps, 1 - SQUARE_DECAY**self.steps
         for p, g, m, v in zip(parameters, gradients, self.means, self.squares, strict=True):
             m += (1 - MEAN_DECAY) * (g - m)
             v += (1 - SQUARE_DECAY) * (g * g - v)
-            p -= RATE * (m / known_m) / (np.sqrt(v / known_v) + TINY)  # they started at 0
+            p -= RATE * (m / share_m) / (np.sqrt(v / share_v) + TINY)
 
 
 class Digits(NamedTuple):
@@ -150,7 +151,7 @@ def options(**settings: object) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(**settings)  # type: ignore[arg-type]
     add = parser.add_argument
     add("--dtype", choices=("float32", "float64"), default="float32")
-    add("--epochs", type=positive, default=40, metavar="N", help="default %(default)s")
+    add("--epochs", type=positive, default=60, metavar="N", help="default %(default)s")
     add("--batch", type=positive, default=64, metavar="N", help="digits a step (%(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="of first filters and batches")
     add("--threads", type=positive, metavar="N", help="default: as many as lanewise sees")
