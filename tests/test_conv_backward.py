@@ -156,6 +156,11 @@ SHAPES = {
     "one channel": ((2, 28, 27, 1), (5, 5), 6, {}),
     "one filter": ((2, 14, 15, 37), (3, 3), 1, {"padding": 1}),
     "large image": ((1, 150, 131, 3), (3, 3), 8, {"padding": 1}),
+    "many pixels": ((5, 45, 47, 35), (3, 3), 40, {"padding": 1}),
+    "many pixels, strided": ((5, 61, 63, 9), (3, 2), 70, {"padding": 1, "stride": (1, 2)}),
+    "very deep": ((2, 9, 10, 700), (1, 1), 300, {}),
+    "very deep, few pixels": ((1, 5, 5, 600), (3, 3), 35, {}),
+    "very wide": ((1, 2, 9000, 5), (1, 3), 6, {}),
     "small images, many": ((40, 3, 2, 20), (3, 3), 17, {"padding": 1}),
     "deep": ((2, 7, 7, 130), (3, 3), 70, {"padding": 1}),
     "deep, one pixel": ((3, 3, 3, 70), (3, 3), 140, {}),
@@ -170,13 +175,17 @@ SHAPES = {
     "wide": ((1, 1, 700, 17), (1, 9), 20, {"padding": ((0, 0), (4, 4))}),
     "more taps than pixels": ((1, 6, 7, 4), (13, 11), 5, {"padding": "same"}),
     "depthwise": ((2, 30, 21, 40), (7, 7), 40, {"groups": 40, "padding": 3}),
+    "depthwise, many pixels": ((4, 60, 61, 20), (3, 3), 20, {"groups": 20, "padding": 1}),
+    "depthwise, many channels": ((1, 9, 9, 700), (3, 3), 700, {"groups": 700, "padding": 1}),
     "depthwise, few channels": ((2, 40, 41, 2), (3, 3), 2, {"groups": 2, "padding": 1}),
     "depthwise, large window": ((1, 30, 31, 17), (21, 19), 17, {"groups": 17, "padding": "same"}),
     "depthwise, wide": ((1, 5, 700, 4), (3, 31), 4, {"groups": 4, "padding": "same"}),
     "depthwise, strided": ((1, 29, 30, 19), (5, 5), 19, {"groups": 19, "stride": 3, "padding": 2}),
     "depthwise, dilated": ((1, 29, 30, 19), (3, 3), 19, {"groups": 19, "dilation": 4}),
+    "depthwise, very wide": ((1, 2, 5000, 3), (2, 3), 3, {"groups": 3}),
     "depth multiplier": ((1, 12, 13, 9), (3, 3), 27, {"groups": 9, "padding": 1}),
     "grouped": ((2, 12, 13, 64), (3, 3), 64, {"groups": 16, "padding": 1}),
+    "grouped, many pixels": ((3, 60, 61, 24), (3, 3), 24, {"groups": 6, "padding": 1}),
     "wide groups": ((1, 9, 8, 80), (3, 3), 60, {"groups": 2, "padding": 1}),
 }
 
@@ -225,6 +234,22 @@ def test_a_bank_of_filters_per_image(simd, rng):
     assert lw.conv2d_backward(dy, x, w).bias.shape == (3, 4)
 
 
+@settings(max_examples=30)
+@given(convolutions(most_c=9, most_k=17))
+def test_packed_filters(case):
+    """The same bits as of the filters that were packed."""
+    x_shape, w_shape, dtype, options, seed = case
+    dy, x, w = problem(np.random.default_rng(seed), x_shape, w_shape, dtype, normal, **options)
+    packed = lw.pack_filter(w, groups=options["groups"], flip=options["flip"])
+    expected = lw.conv2d_backward(dy, x, w, **options)
+    assert_same(lw.conv2d_backward(dy, x, packed, **options), expected)
+    lw.conv2d(x, packed, **options)
+    assert_same(lw.conv2d_backward(dy, x, packed, **options), expected)
+    options["flip"] = not options["flip"]
+    with pytest.raises(ValueError, match=r"^conv2d_backward: flip is .* packed with flip="):
+        lw.conv2d_backward(dy, x, packed, **options)
+
+
 def test_one_image_without_batch_axis(simd, rng):
     dy, x, w = problem(rng, (6, 7, 3), (3, 3, 3, 4))
     grads = lw.conv2d_backward(dy, x, w)
@@ -234,7 +259,9 @@ def test_one_image_without_batch_axis(simd, rng):
 
 @settings(max_examples=30)
 @given(
-    convolutions(most_c=6, most_k=9), st.sets(st.sampled_from(["x", "w", "bias"])), st.booleans()
+    convolutions(most_c=6, most_k=9),
+    st.sets(st.sampled_from(["x", "w", "bias"]), min_size=1),
+    st.booleans(),
 )
 def test_only_what_was_asked_for(case, wrt, by_shape):
     """Each gradient has the bits that it has with others; shapes stand in for unused values."""

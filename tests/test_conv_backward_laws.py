@@ -52,6 +52,22 @@ def test_bits_do_not_depend_on_threads_or_layout(simd, rng, x_shape, w_shape, op
         assert_same(lw.conv2d_backward(*arrays, **options), grads)
 
 
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "options"),
+    [
+        ((5, 45, 47, 35), (3, 3, 35, 40), {"padding": 1}),
+        ((2, 150, 131, 3), (7, 7, 3, 16), {"padding": 3, "stride": 2}),
+        ((2, 9, 10, 700), (1, 1, 700, 300), {}),
+        ((4, 60, 61, 40), (5, 5, 1, 40), {"padding": 2, "groups": 40}),
+        ((3, 60, 61, 24), (3, 3, 4, 24), {"padding": 1, "groups": 6}),
+        ((1, 2, 9000, 5), (1, 3, 5, 6), {}),
+    ],
+)
+@pytest.mark.parametrize("algorithm", ["auto", "direct"])
+def test_nor_do_those_of_sums_that_threads_share(simd, rng, x_shape, w_shape, options, algorithm):
+    test_bits_do_not_depend_on_threads_or_layout(simd, rng, x_shape, w_shape, options, algorithm)
+
+
 @layers
 @pytest.mark.parametrize("algorithm", ["auto", "direct"])
 def test_dx_does_not_depend_on_the_batch(simd, rng, x_shape, w_shape, options, algorithm):

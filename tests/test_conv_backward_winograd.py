@@ -154,6 +154,22 @@ def test_dx_is_within_the_published_bound(simd, rng):
         assert_within(dx, reference.conv2d_backward(dy, x, w, padding=1)[0], limit)
 
 
+def test_is_within_1e_5_of_the_gradients_size_on_normal_data(simd, rng):
+    """What is typical is far below the bounds, which hold for any data."""
+    for x_shape, window, k in [
+        ((2, 28, 28, 64), (3, 3), 64),
+        ((8, 14, 14, 96), (3, 3), 96),
+        ((4, 7, 7, 200), (3, 3), 70),
+        ((1, 28, 28, 48), (5, 5), 48),
+    ]:
+        w_shape = (*window, x_shape[3], k)
+        dy, x, w = problem(rng, x_shape, w_shape, np.float32, normal, padding=1)
+        exact = reference.conv2d_backward(dy, x, w, padding=1)
+        grads = lw.conv2d_backward(dy, x, w, padding=1, algorithm="winograd")
+        for gradient, right in zip(grads, exact, strict=True):
+            assert np.abs(gradient - right).max() < 1e-5 * np.sqrt((right**2).mean())
+
+
 @pytest.mark.parametrize("options", [{}, {"groups": 2}, {"dilation": 2}, {"flip": True}])
 def test_bits_do_not_depend_on_threads_or_batch(simd, rng, options):
     options = options | {"padding": 1, "algorithm": "winograd"}

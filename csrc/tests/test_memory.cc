@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lanewise/conv.h"
+#include "lanewise/conv_backward.h"
 #include "lanewise/neighbors.h"
 #include "lanewise/runtime.h"
 #include "testing.h"
@@ -129,12 +130,24 @@ class Call {
   }
   void Run() const { Conv2d(x_, w_, nullptr, options_, y_); }
   void Run(const PackedFilter& packed) const { Conv2d(x_, packed, nullptr, options_, y_); }
+  // The gradients, in the place of x and w.
+  void RunImageGradient() const {
+    Conv2dBackward(y_, Sizes(x_), w_, options_, {&x_, nullptr, nullptr});
+  }
+  void RunFilterGradient() const {
+    Conv2dBackward(y_, x_, Sizes(w_), options_, {nullptr, &w_, nullptr});
+  }
 
  private:
   TensorView Image(std::vector<float>& data, int64_t n, int64_t size, int64_t c) {
     data.resize(n * size * size * c);
     return last_ ? TensorView(data.data(), {n, size, size, c})
                  : TensorView(data.data(), {n, c, size, size});
+  }
+
+  static TensorView Sizes(TensorView of) {
+    of.data = nullptr;
+    return of;
   }
 
   bool last_;
@@ -205,6 +218,8 @@ TEST_CASE("scratch of a convolution is bounded by the caches, as conv.h says") {
         CHECK(MostBytesOf([&] { call.Run(packed); }) <= bound);
         CHECK(packed.bytes() == packed_bytes);
         CHECK(MostBytesOf([&] { call.Run(); }) <= bound + packed_bytes);
+        CHECK(MostBytesOf([&] { call.RunImageGradient(); }) <= bound + packed_bytes);
+        CHECK(MostBytesOf([&] { call.RunFilterGradient(); }) <= bound);
       }
     }
   }
