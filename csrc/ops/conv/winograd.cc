@@ -137,9 +137,9 @@ class Stages {
   }
 
   // copy[c][tap][k] for k < n, rows of NR; true if the taps are in reverse order. An adjoint
-  // convolution has channels and filters exchanged, and taps reversed: 128 of 128 at 28² take 2.1 ms
-  // when these are transposed, and 2.5 when they are gathered one by one (8 images, two cores with
-  // AVX-512).
+  // convolution has channels and filters exchanged, and taps reversed: 128 of 128 at 28² take 2.1
+  // ms when these are transposed, and 2.5 when they are gathered one by one (8 images, two cores
+  // with AVX-512).
   bool CopyFilters(const Source<float>& filters, int64_t channels, int64_t n, float* copy) const {
     const FilterStrides& strides = problem_.filter_strides;
     const int64_t columns = plan_.columns.taps, taps = plan_.taps(), row = taps * plan_.nr;
