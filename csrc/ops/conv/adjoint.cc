@@ -56,10 +56,11 @@ struct BlockAxis {
   WindowAxis axis;
 
   explicit BlockAxis(const AdjointAxis& a)
-      : adjoint(a), most((a.window - 1) / a.stride), cropped(a.before % a.stride) {
-    const int64_t first = a.before / a.stride;
-    const int64_t blocks = (a.out - 1 + a.before) / a.stride - first + 1;
-    axis = {a.in, most + 1, 1, 1, most - first, 0, blocks};
+      : adjoint(a),
+        most((a.window - 1) / a.stride),
+        cropped((a.before % a.stride + a.stride) % a.stride) {  // before may be negative
+    const int64_t first = (a.before - cropped) / a.stride;
+    axis = {a.in, most + 1, 1, 1, most - first, 0, CeilDiv(a.out + cropped, a.stride)};
   }
 
   // The tap under which position p of a block has the input at u of its window, or -1.
