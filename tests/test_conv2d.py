@@ -561,6 +561,16 @@ def test_border_modes_are_scipy_ndimages_by_their_numpy_names(rng, pad_mode, sci
     np.testing.assert_array_equal(y, scipy.ndimage.correlate(x, w, mode=scipys))
 
 
+def test_a_single_row_of_windows_in_the_padding(rng):
+    x, w = integers(rng, (1, 3, 40, 4), np.float32), integers(rng, (1, 1, 4, 2), np.float32)
+    options = {"stride": (5, 1), "padding": ((1, 0), (0, 0))}
+    for layout, (x_, w_) in {
+        "NHWC": (x, w),
+        "NCHW": (x.transpose(TO_NCHW).copy(), w.transpose(TO_OIHW).copy()),
+    }.items():
+        assert not lw.conv2d(x_, w_, layout=layout, **options).any()
+
+
 @given(convolutions(), st.booleans())
 def test_agrees_with_torch(case, with_bias):
     torch = pytest.importorskip("torch")

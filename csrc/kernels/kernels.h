@@ -454,8 +454,8 @@ struct WinogradKernels {
   // u[(i·width + j)·step + c·n + k] = element (i, j) of G·g·Gᵀ,
   // g[r][s] = taps[(r·columns.taps + s)·tap_step + c·channel_step + k], for c < channels and k < n,
   // a whole number of vectors.
-  void (*filter)(const float* taps, size_t tap_step, size_t channel_step, size_t channels, size_t n,
-                 float* u, size_t step);
+  void (*filter)(const float* taps, int64_t tap_step, size_t channel_step, size_t channels,
+                 size_t n, float* u, size_t step);
   // to[c][r] = from[r][c] for r < rows, c < columns; no overlap.
   void (*transpose)(const float* from, size_t from_stride, size_t rows, size_t columns, float* to,
                     size_t to_stride);

@@ -318,7 +318,7 @@ struct WinogradStages {
   }
 
   // In float32: what is rounded more than in float64 is little beside the sums' own errors.
-  static void Filter(const float* taps, size_t tap_step, size_t channel_step, size_t channels,
+  static void Filter(const float* taps, int64_t tap_step, size_t channel_step, size_t channels,
                      size_t n, float* u, size_t step) {
     constexpr size_t kRows = tile.rows.taps, kColumns = tile.columns.taps;
     const hn::ScalableTag<float> d;
@@ -330,7 +330,7 @@ struct WinogradStages {
         for (size_t s = 0; s < kColumns; ++s) {
           V g[kRows], y[kHeight];
           for (size_t r = 0; r < kRows; ++r) {
-            g[r] = hn::LoadU(d, taps + (r * kColumns + s) * tap_step + k);
+            g[r] = hn::LoadU(d, taps + static_cast<int64_t>(r * kColumns + s) * tap_step + k);
           }
           Rows::Filter(d, g, y);
           for (size_t i = 0; i < kHeight; ++i) half[i][s] = y[i];

@@ -11,7 +11,7 @@
 namespace lanewise {
 
 // One axis: input i under tap r meets output i·stride + r·dilation - before, if that is one of the
-// `out` outputs.
+// `out` outputs; before may be negative.
 struct AdjointAxis {
   int64_t in, window, stride, dilation, before, out;
 };

@@ -128,6 +128,34 @@ void PackPlanes(const ConvKernels<T>& kernels, const ConvProblem<T>& problem,
   }
 }
 
+// For filters whose taps are side by side in reverse order, as those of an adjoint convolution are.
+template <class T>
+void PackTurnedPlanes(const ConvKernels<T>& kernels, const ConvProblem<T>& problem,
+                      const T* filters, int64_t count, const TermBlock& block, int64_t width,
+                      T* to) {
+  constexpr int64_t kTaps = 32, kMostWidth = 32;
+  alignas(64) T chunk[kTaps * kMostWidth];
+  const FilterStrides& strides = problem.filter_strides;
+  const int64_t depth = block.depth();
+  for (int64_t past = block.tap_end, n; past > block.tap_begin; past -= n) {
+    n = std::min(kTaps, past - block.tap_begin);
+    for (int64_t c = 0; c < depth; ++c) {
+      const T* const from = filters + (block.c_begin + c) * strides.c - (past - 1);
+      kernels.transpose(from, strides.k, count, n, chunk, width);
+      for (int64_t i = 0; i < n; ++i) {
+        kernels.copy(chunk + i * width, width, 1, count,
+                     to + ((past - 1 - i - block.tap_begin) * depth + c) * width, width);
+      }
+    }
+  }
+}
+
+// Whether the taps are side by side in reverse order.
+bool TapsAreTurned(const ConvShape& shape, const FilterStrides& strides) {
+  return shape.taps() > 1 && (shape.w.window == 1 || strides.s == -1) &&
+         (shape.h.window == 1 || strides.r == -shape.w.window);
+}
+
 }  // namespace
 
 template <class T>
@@ -146,11 +174,19 @@ void PackFilterBlock(const ConvKernels<T>& kernels, const ConvProblem<T>& proble
   if (!rows && FiltersArePlanes(problem)) {
     return PackPlanes(kernels, problem, filters, count, block, width, to);
   }
+  const bool spaced = filters.native() && strides.k > 0 && !rows;
+  if (spaced && strides.c != 1 && TapsAreTurned(shape, strides)) {
+    return PackTurnedPlanes(kernels, problem, filters.InPlace(), count, block, width, to);
+  }
   for (int64_t tap = block.tap_begin; tap < block.tap_end; ++tap, to += depth * width) {
     const Source<T> from =
         filters + (tap / s_taps * strides.r + tap % s_taps * strides.s + block.c_begin * strides.c);
     if (rows) {
       kernels.copy(from.InPlace(), strides.c, depth, count, to, width);
+      continue;
+    }
+    if (spaced && strides.c == 1) {
+      kernels.transpose(from.InPlace(), strides.k, count, depth, to, width);
       continue;
     }
     for (int64_t c = 0; c < depth; ++c) {

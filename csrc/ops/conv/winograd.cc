@@ -17,6 +17,7 @@
 //
 // Tiles that share filters are numbered through the images of a batch, row by row.
 #include <algorithm>
+#include <cstdlib>
 #include <vector>
 
 #include "kernels/kernels.h"
@@ -101,8 +102,9 @@ class Stages {
     if (n < plan_.nr) std::fill_n(copy, FilterCopy(plan_), 0.0f);
     for (int64_t c = first; c < end; c += kCopied, u += kCopied * plan_.nr) {
       const int64_t channels = std::min(kCopied, end - c);
-      CopyFilters(filters + c * strides.c, channels, n, copy);
-      kernels_.filter(copy, plan_.nr, plan_.taps() * plan_.nr, channels, plan_.nr, u,
+      const bool turned = CopyFilters(filters + c * strides.c, channels, n, copy);
+      kernels_.filter(turned ? copy + (plan_.taps() - 1) * plan_.nr : copy,
+                      turned ? -plan_.nr : plan_.nr, plan_.taps() * plan_.nr, channels, plan_.nr, u,
                       plan_.u_step());
     }
   }
@@ -123,8 +125,8 @@ class Stages {
   }
 
  private:
-  // Channels of filters that are copied at a time.
-  static constexpr int64_t kCopied = 8;
+  // Channels of filters that are copied at a time: a line of memory where they are neighbours.
+  static constexpr int64_t kCopied = 16;
 
   // The distance between neighbouring taps of a filter, row by row, if there is one, or else 0.
   int64_t TapStep() const {
@@ -134,19 +136,40 @@ class Stages {
     return columns == plan_.taps() || strides.r == columns * strides.s ? strides.s : 0;
   }
 
-  // copy[c][tap][k] for k < n, rows of NR.
-  void CopyFilters(const Source<float>& filters, int64_t channels, int64_t n, float* copy) const {
+  // copy[c][tap][k] for k < n, rows of NR; true if the taps are in reverse order. An adjoint
+  // convolution has channels and filters exchanged, and taps reversed: 128 of 128 at 28² take 2.1
+  // ms when these are transposed, and 2.5 when they are gathered one by one (8 images, two cores
+  // with AVX-512).
+  bool CopyFilters(const Source<float>& filters, int64_t channels, int64_t n, float* copy) const {
     const FilterStrides& strides = problem_.filter_strides;
-    const int64_t columns = plan_.columns.taps, taps = plan_.taps();
-    if (filters.native() && FiltersArePlanes(problem_)) {
+    const int64_t columns = plan_.columns.taps, taps = plan_.taps(), row = taps * plan_.nr;
+    const bool rows = filters.native() && strides.k > 0;
+    if (rows && FiltersArePlanes(problem_)) {
       kernels_.transpose(filters.InPlace(), strides.k, n, channels * taps, copy, plan_.nr);
-      return;
+      return false;
+    }
+    if (rows && strides.c == 1) {
+      for (int64_t tap = 0; tap < taps; ++tap) {
+        const int64_t offset = tap / columns * strides.r + tap % columns * strides.s;
+        kernels_.transpose((filters + offset).InPlace(), strides.k, n, channels,
+                           copy + tap * plan_.nr, row);
+      }
+      return false;
+    }
+    if (rows && std::abs(TapStep()) == 1) {
+      const bool turned = TapStep() < 0;
+      for (int64_t c = 0; c < channels; ++c) {
+        const Source<float> from = filters + (c * strides.c - (turned ? taps - 1 : 0));
+        kernels_.transpose(from.InPlace(), strides.k, n, taps, copy + c * row, plan_.nr);
+      }
+      return turned;
     }
     for (int64_t i = 0; i < channels * taps; ++i) {
       const int64_t tap = i % taps;
       (filters + (tap / columns * strides.r + tap % columns * strides.s + i / taps * strides.c))
           .Read(strides.k, n, copy + i * plan_.nr);
     }
+    return false;
   }
 
   static int64_t CopyCount(const WinogradPlan& plan) {
