@@ -13,7 +13,7 @@ namespace HWY_NAMESPACE {
 
 template <class T>
 constexpr ConvBackwardKernels<T> kConvBackward{kConvMR, kConvNV* HWY_MAX_BYTES / sizeof(T),
-                                               Outer<T>};
+                                               Outer<T>, OuterFetching<T>};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace lanewise

@@ -18,9 +18,10 @@ namespace lanewise {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-template <class T, size_t MR, size_t NV>
+template <class T, size_t MR, size_t NV, bool kFetch = false>
 void OuterTile(const T* const* rows, size_t row_step, const T* const* lanes, size_t lane_step,
-               size_t segments, size_t depth, bool first, T* HWY_RESTRICT sums) {
+               size_t segments, size_t depth, bool first, T* HWY_RESTRICT sums,
+               [[maybe_unused]] const char* fetch) {
   ConvSums<T, MR, NV> tile;
   tile.Zero();
   for (size_t s = 0; s < segments; ++s) {
@@ -28,6 +29,10 @@ void OuterTile(const T* const* rows, size_t row_step, const T* const* lanes, siz
     const T* HWY_RESTRICT lane = lanes[s];
     const auto at = [&](size_t i, size_t) HWY_ATTR { return row[i]; };
     for (size_t k = 0; k < depth; ++k, row += row_step, lane += lane_step) {
+      if constexpr (kFetch) {
+        __builtin_prefetch(fetch, 0, 2);
+        fetch += 64;
+      }
       tile.template Add<1>(at, lane, lane_step);
     }
   }
@@ -51,7 +56,14 @@ void Outer(const T* const* rows, size_t row_step, size_t count, const T* const* 
            size_t lane_step, bool half, size_t segments, size_t depth, bool first, T* sums) {
   const size_t third = (count - 1) / (kConvMR / 3);
   const auto tile = half ? kOuterTiles<T, 1>[third] : kOuterTiles<T, 2>[third];
-  tile(rows, row_step, lanes, lane_step, segments, depth, first, sums);
+  tile(rows, row_step, lanes, lane_step, segments, depth, first, sums, nullptr);
+}
+
+template <class T>
+void OuterFetching(const T* const* rows, size_t row_step, const T* const* lanes, size_t lane_step,
+                   size_t segments, size_t depth, bool first, T* sums, const void* fetch) {
+  OuterTile<T, kConvMR, 2, true>(rows, row_step, lanes, lane_step, segments, depth, first, sums,
+                                 static_cast<const char*>(fetch));
 }
 
 }  // namespace HWY_NAMESPACE

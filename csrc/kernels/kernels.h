@@ -478,6 +478,11 @@ struct ConvBackwardKernels {
   // stored, up to the next third of mr. Sums (row length nr) are 64-byte aligned.
   void (*outer)(const T* const* rows, size_t row_step, size_t count, const T* const* lanes,
                 size_t lane_step, bool half, size_t segments, size_t depth, bool first, T* sums);
+  // The same for a whole tile. Meanwhile as many lines of 64 bytes as there are terms are brought
+  // to L2, from `fetch` on; it need not be memory of anyone.
+  void (*outer_fetching)(const T* const* rows, size_t row_step, const T* const* lanes,
+                         size_t lane_step, size_t segments, size_t depth, bool first, T* sums,
+                         const void* fetch);
 };
 
 template <class T>

@@ -27,6 +27,11 @@
 namespace lanewise {
 namespace {
 
+// Bytes. Pixels of dy this narrow are read in place: 3→32 channels, 3×3, stride 2 took 0.95 ms with
+// a copy and 0.80 without (two threads); 64 filters' were read from as many sets of L1 as they have
+// lines, and slower by a tenth.
+constexpr int64_t kDensePixel = 128;
+
 constexpr int64_t kChain = 256;        // terms, about
 constexpr int64_t kSliceTerms = 2048;  // at least, about
 constexpr int64_t kMostSlices = 16;
@@ -267,8 +272,24 @@ class FilterDirect {
     const T **rows, **lanes;
   };
 
+  // Memory that the next block is packed from, of which each call of a kernel brings some to L2:
+  // read at the peak's pace, 64 bytes for a tile's term, it costs little time.
+  struct Ahead {
+    const char *dy, *dy_end, *x, *x_end;
+
+    // As many lines.
+    const char* Take(int64_t lines) {
+      const char*& next = dy < dy_end ? dy : x;
+      if (next >= (dy < dy_end ? dy_end : x_end)) return nullptr;
+      const char* const from = next;
+      next += lines * 64;
+      return from;
+    }
+  };
+
   template <class F>
   void ForPieces(const F& f) const;
+  Ahead Fetched(int64_t bank, int64_t run, int64_t end) const;
   int64_t Lines(int64_t rows, int64_t runs) const;
   int64_t StripSize(int64_t chains) const;
   int64_t PanelSize(int64_t chains) const {
@@ -289,7 +310,7 @@ class FilterDirect {
   void PackDy(int64_t bank, int64_t group, const Box& box, int64_t run, int64_t end,
               const Pieces& pieces) const;
   void SumChain(const Box& box, const BlockRun* runs, int64_t count, int64_t width, bool first,
-                const Pieces& pieces, T* sums, const Box& whole) const;
+                const Pieces& pieces, Ahead* ahead, T* sums, const Box& whole) const;
   void Write(int64_t bank, int64_t group, const Box& box, const T* sums, T* chunk) const;
   void WriteTiles(const Sink<T>& to, const Box& box, int64_t x, int64_t t, const T* tiles,
                   int64_t step) const;
@@ -323,7 +344,7 @@ class FilterDirect {
   Steps x_, dy_;
   bool one_segment_;        // runs follow each other without a gap
   bool one_value_ = false;  // which x holds everywhere, as for the gradient of a bias
-  bool in_place_ = false;   // dy is then read where it is, which as an operand of few sums pays
+  bool in_place_ = false;   // dy is read where it is
 };
 
 template <class T>
@@ -343,14 +364,14 @@ FilterDirect<T>::FilterDirect(const FilterGradient<T>& g)
       ns_(double(g.banks * shape_.groups * whole_.tiles()) * double(g.terms()) * double(sizeof(T)) +
           0.2 * double(g.terms()) * double(shape_.channels() + shape_.filters())),
       boxes_(tiling_, shape_.h.window, tile_ * sizeof(T),
-             CeilDiv(ThreadsFor(ns_) == 1 ? 1 : 3 * ThreadsFor(ns_),
+             CeilDiv(ThreadsFor(ns_) == 1 ? 1 : 2 * ThreadsFor(ns_),
                      g.banks * shape_.groups * terms_.slices.count)),
       longest_(terms_.pieces.longest()),
       taps_(tiling_.joined ? shape_.w.window : boxes_.t.longest()),
       columns_(shape_.w, taps_, longest_, tiling_.joined),
       block_chains_(1) {
   // As many chains as save lines that windows of neighbouring outputs share.
-  const int64_t most = int64_t(Caches().l2) / 4 / int64_t(sizeof(T));
+  const int64_t most = int64_t(Caches().l2) / 2 / int64_t(sizeof(T));
   while (block_chains_ < terms_.slices.longest() && BlockElements(2 * block_chains_) <= most &&
          8 * StripSize(2 * block_chains_) < 7 * 2 * StripSize(block_chains_)) {
     block_chains_ *= 2;
@@ -366,13 +387,13 @@ FilterDirect<T>::FilterDirect(const FilterGradient<T>& g)
       inside(shape_.h) && inside(shape_.w)) {
     one_value_ = true;
     x_ = {0, 0};
-    in_place_ = g.dy.native() && dy.c == 1 && dy.w >= 0 && shape_.group_k % (nr_ / 2) == 0 &&
-                !tiling_.swapped;
-    if (in_place_) {
-      dy_.term = dy.w;
-      dy_.unit = nr_;
-      one_segment_ = dy.h == longest_ * dy.w && (terms_.images == 1 || dy.n == terms_.lines * dy.h);
-    }
+  }
+  in_place_ = g.dy.native() && dy.c == 1 && dy.w >= 0 && shape_.group_k % (nr_ / 2) == 0 &&
+              !tiling_.swapped && (one_value_ || dy.w * int64_t(sizeof(T)) <= kDensePixel);
+  if (in_place_) {
+    dy_ = {dy.w, nr_};
+    one_segment_ = one_segment_ && dy.h == longest_ * dy.w &&
+                   (terms_.images == 1 || dy.n == terms_.lines * dy.h);
   }
 }
 
@@ -507,14 +528,51 @@ void FilterDirect<T>::PackDy(int64_t bank, int64_t group, const Box& box, int64_
   }
 }
 
+// What runs [run, end) read of memory where it is dense, and one box needs all of it. Of x the
+// lines that they do not share with the runs before them.
+template <class T>
+typename FilterDirect<T>::Ahead FilterDirect<T>::Fetched(int64_t bank, int64_t run,
+                                                         int64_t end) const {
+  Ahead ahead{nullptr, nullptr, nullptr, nullptr};
+  end = std::min(end, terms_.runs);
+  if (boxes_.count() > 1 || shape_.groups > 1 || terms_.pieces.count > 1 || run >= end) {
+    return ahead;
+  }
+  const auto dense = [&](const Source<T>& data, const ImageStrides& strides, int64_t channels) {
+    return data.native() && strides.c == 1 && strides.w == channels;
+  };
+  const auto at = [&](const Source<T>& data, const ImageStrides& strides, const RunAt& r,
+                      int64_t line) {
+    const int64_t image = bank * terms_.images + r.image;
+    return reinterpret_cast<const char*>((data + (image * strides.n + line * strides.h)).InPlace());
+  };
+  const RunAt first = At(run), last = At(end - 1);
+  if (dense(g_.dy, g_.dy_strides, shape_.group_k)) {
+    ahead.dy = at(g_.dy, g_.dy_strides, first, first.line);
+    ahead.dy_end = at(g_.dy, g_.dy_strides, last, last.line + 1);
+  }
+  if (dense(g_.x, g_.x_strides, shape_.group_c)) {
+    const WindowAxis& h = shape_.h;
+    const auto past = [&](int64_t line) {
+      return std::clamp<int64_t>(h.Input(line, h.window - 1) + 1, 0, h.in);
+    };
+    ahead.x = at(g_.x, g_.x_strides, first, first.line == 0 ? 0 : past(first.line - 1));
+    ahead.x_end = at(g_.x, g_.x_strides, last, past(last.line));
+  }
+  return ahead;
+}
+
 // Adds chain [run, end) of a block to the sums of a box.
 template <class T>
 void FilterDirect<T>::SumChain(const Box& box, const BlockRun* runs, int64_t count, int64_t width,
-                               bool first, const Pieces& pieces, T* sums, const Box& whole) const {
+                               bool first, const Pieces& pieces, Ahead* ahead, T* sums,
+                               const Box& whole) const {
   const int64_t segments = one_segment_ ? 1 : count;
   const int64_t depth = one_segment_ ? count * width : width;
   const int64_t x_tile = tiling_.x_tile, y_tile = tiling_.y_tile;
   const int64_t x_count = tiling_.joined ? shape_.w.window * shape_.group_c : shape_.group_c;
+  const int64_t row_step = tiling_.swapped ? dy_.term : x_.term;
+  const int64_t lane_step = tiling_.swapped ? x_.term : dy_.term;
   const T** const xs = tiling_.swapped ? pieces.lanes : pieces.rows;
   const T** const ys = tiling_.swapped ? pieces.rows : pieces.lanes;
   for (int64_t y = box.y; y < box.y_end; ++y) {
@@ -530,12 +588,16 @@ void FilterDirect<T>::SumChain(const Box& box, const BlockRun* runs, int64_t cou
             xs[s] = runs[s].x + ((x - box.x) * x_.unit + (r - box.r) * runs[s].row_shift + shift);
           }
           T* const tile = sums + whole.Index(y, x, r, t) * tile_;
-          if (tiling_.swapped) {
-            kernels_.outer(ys, dy_.term, ny, xs, x_.term, nx <= nr_ / 2, segments, depth, first,
-                           tile);
+          const int64_t rows = tiling_.swapped ? ny : nx;
+          const bool half = (tiling_.swapped ? nx : ny) <= nr_ / 2;
+          const char* const fetch =
+              half || rows <= mr_ / 3 * 2 ? nullptr : ahead->Take(segments * depth);
+          if (fetch != nullptr) {
+            kernels_.outer_fetching(pieces.rows, row_step, pieces.lanes, lane_step, segments, depth,
+                                    first, tile, fetch);
           } else {
-            kernels_.outer(xs, x_.term, nx, ys, dy_.term, ny <= nr_ / 2, segments, depth, first,
-                           tile);
+            kernels_.outer(pieces.rows, row_step, rows, pieces.lanes, lane_step, half, segments,
+                           depth, first, tile);
           }
         }
       }
@@ -567,10 +629,11 @@ void FilterDirect<T>::SumBox(int64_t bank, int64_t group, int64_t slice, const B
     const int64_t run = chain * terms_.chain, end = std::min(terms_.runs, chain_end * terms_.chain);
     PackX(bank, group, box, run, end, pieces);
     PackDy(bank, group, box, run, end, pieces);
+    Ahead ahead = Fetched(bank, end, end + (end - run));
     for (int64_t i = chain; i < chain_end; ++i) {
       const int64_t first = i * terms_.chain, count = std::min(terms_.chain, end - first);
-      SumChain(box, pieces.runs + (first - run), count, At(first).width, i == begin, pieces, sums,
-               whole);
+      SumChain(box, pieces.runs + (first - run), count, At(first).width, i == begin, pieces, &ahead,
+               sums, whole);
     }
   }
 }
