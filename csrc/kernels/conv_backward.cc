@@ -6,6 +6,7 @@
 #include "kernels/conv_outer-inl.h"
 #include "kernels/conv_strips_backward-inl.h"
 #include "kernels/kernels.h"
+#include "kernels/winograd_backward-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace lanewise {
@@ -33,6 +34,10 @@ template const ConvBackwardKernels<float>& ConvBackwardKernelsFor(SimdTarget);
 template const ConvBackwardKernels<double>& ConvBackwardKernelsFor(SimdTarget);
 template const ConvBackwardKernels<int32_t>& ConvBackwardKernelsFor(SimdTarget);
 template const ConvBackwardKernels<int64_t>& ConvBackwardKernelsFor(SimdTarget);
+
+const WinogradBackwardKernels& WinogradBackwardKernelsFor(SimdTarget target, size_t tile) {
+  LANEWISE_SELECT(target, kWinogradBackward[tile])
+}
 
 }  // namespace lanewise
 #endif

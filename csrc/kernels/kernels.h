@@ -506,6 +506,23 @@ struct ConvBackwardKernels {
 template <class T>
 const ConvBackwardKernels<T>& ConvBackwardKernelsFor(SimdTarget target);
 
+// What the filters' gradient by a tile of Winograd's algorithm needs beyond WinogradKernels::input
+// and the tile of outer products.
+struct WinogradBackwardKernels {
+  // As WinogradKernels::input, for A·dY·Aᵀ: dY[i][j] = pixels[(t·rows.outputs + i)·columns.outputs
+  // + j][first + c].
+  void (*output)(const float* const* pixels, size_t tiles, size_t first, size_t n, float* d,
+                 size_t tile_step, size_t step);
+  // taps[(c·rows.taps·columns.taps + r·columns.taps + s)·nr + k] = or, unless `first`, += element
+  // (r, s) of Gᵀ·m·G, m[i][j] = m[(i·width + j)·step + c·nr + k], for c < rows and k < n, to the
+  // end of the last vector; nr is ConvBackwardKernels<float>'s. Both are 64-byte aligned. False if
+  // some result is not finite.
+  bool (*filter)(const float* m, size_t step, size_t rows, size_t n, bool first, float* taps);
+};
+
+// For kWinogradTiles[tile].
+const WinogradBackwardKernels& WinogradBackwardKernelsFor(SimdTarget target, size_t tile);
+
 // ----------------------------------------------------------------------------------------- convert
 
 // Conversions of neighbours in memory between an element type and the type C that ops compute in

@@ -41,7 +41,13 @@ Shape Conv1dBiasShape(const Shape& x, const Shape& w, const Conv2dOptions& optio
 /// plus those of the padding that a border mode adds (options.algorithm says whether Winograd's may
 /// be used, as there). dw and dbias are sums over all images and pixels, in blocks whose sums are
 /// added in order; their size is a function of the shapes only. So no gradient's bits depend on
-/// threads, strides or the layout, and those of dx not on the rest of the batch.
+/// threads, strides or the layout, and those of dx not on the rest of the batch. By Winograd's
+/// algorithm, dw is off by at most
+///
+///     A·(n + 29)·eps/2 · max|x| · Σ|dy|
+///
+/// (n outputs in all images, A as for Conv2d; by about 5e-6 of its size on random data), and an
+/// infinity or NaN reaches just the elements that it does without.
 ///
 /// The types of the gradients are one, which says what is computed, as Conv2d's out does; dy, x and
 /// w may each have any type that NumPy casts to it "safely".

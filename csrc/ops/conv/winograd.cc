@@ -33,33 +33,22 @@
 namespace lanewise {
 namespace {
 
-// Of a transformed tile.
-constexpr int64_t MostElements() {
-  size_t most = 0;
-  for (const WinogradTile& tile : kWinogradTiles) most = std::max(most, tile.elements());
-  return static_cast<int64_t>(most);
-}
-constexpr int64_t kMostElements = MostElements();
-// Neighbouring tiles of a row whose pixels are copied at a time, and results staged.
-constexpr int64_t kSegment = 16;
-
-// `count` neighbouring tiles of one row of tiles of one image, the first being tile `tile` of a
-// run.
-struct Segment {
-  int64_t image, row, column, count, tile;
-};
-
 // All stages, in one thread's scratch.
 class Stages {
  public:
   Stages(const ConvProblem<float>& problem, const WinogradPlan& plan,
          const WinogradKernels& kernels, uint8_t* doubted)
-      : problem_(problem), plan_(plan), kernels_(kernels), doubted_(doubted) {}
+      : problem_(problem),
+        plan_(plan),
+        kernels_(kernels),
+        doubted_(doubted),
+        reader_{problem.x,    problem.x_strides, plan.rows, plan.columns,
+                problem.rows, problem.columns,   kernels} {}
 
   // For Inputs and Outputs.
-  static size_t InputScratch(const WinogradPlan& plan) {
-    return Scratch::Bytes<float>(plan.in_place ? 0 : CopyCount(plan)) +
-           Scratch::Bytes<float>(plan.blocks * plan.width);
+  size_t InputScratch() const {
+    return Scratch::Bytes<float>(plan_.in_place ? 0 : reader_.CopyCount(plan_.width)) +
+           Scratch::Bytes<float>(plan_.blocks * plan_.width);
   }
   size_t OutputScratch(int64_t count) const {
     return Scratch::Bytes<float>(plan_.m_size(count)) + Scratch::Bytes<float>(StageCount());
@@ -67,20 +56,13 @@ class Stages {
 
   // V of the tiles [begin, begin + count) of a set.
   void Inputs(int64_t set, int64_t begin, int64_t count, float* v, Scratch scratch) const {
-    float* const copy = plan_.in_place ? nullptr : scratch.Take<float>(CopyCount(plan_));
+    float* const copy =
+        plan_.in_place ? nullptr : scratch.Take<float>(reader_.CopyCount(plan_.width));
     float* const zeros = scratch.Take<float>(plan_.blocks * plan_.width);
     std::fill_n(zeros, plan_.blocks * plan_.width, 0.0f);
     ForEachSegment(set, begin, count, [&](const Segment& segment) {
-      const ConvShape& shape = problem_.shape;
-      const Source<float> x =
-          problem_.x + (segment.image * problem_.x_strides.n +
-                        set % shape.groups * shape.group_c * problem_.x_strides.c);
-      float* const to = v + segment.tile * plan_.width;
-      if (plan_.in_place) {
-        TransformInPlace(x, segment, zeros, to, plan_.v_step(count));
-      } else {
-        TransformCopies(x, segment, copy, to, plan_.v_step(count));
-      }
+      const int64_t first = set % problem_.shape.groups * problem_.shape.group_c;
+      Transform(segment, first, zeros, copy, v + segment.tile * plan_.width, plan_.v_step(count));
     });
   }
 
@@ -172,10 +154,6 @@ class Stages {
     return false;
   }
 
-  static int64_t CopyCount(const WinogradPlan& plan) {
-    return plan.rows.Inputs(1) * plan.columns.Inputs(std::min(plan.columns.per_phase, kSegment)) *
-           plan.width;
-  }
   bool Staged() const { return !problem_.out.native() || problem_.out_strides.c != 1; }
   // Results of one panel, where they cannot be stored as they come.
   int64_t StageCount() const {
@@ -186,91 +164,19 @@ class Stages {
   template <class F>
   void ForEachSegment(int64_t set, int64_t begin, int64_t count, const F& f) const {
     const int64_t first_image = problem_.banks == 1 ? 0 : set / problem_.shape.groups;
-    for (int64_t done = 0, n = 0; done < count; done += n) {
-      const TileAxis& columns = plan_.columns;
-      const int64_t row = (begin + done) / columns.count;  // through the images
-      const int64_t column = (begin + done) % columns.count;
-      n = std::min({count - done, columns.per_phase - column % columns.per_phase, kSegment});
-      f(Segment{first_image + row / plan_.rows.count, row % plan_.rows.count, column, n, done});
-    }
+    lanewise::ForEachSegment(plan_.rows, plan_.columns, first_image, begin, count, f);
   }
 
-  void TransformInPlace(const Source<float>& x, const Segment& segment, const float* zeros,
-                        float* v, int64_t v_step) const {
-    const ImageStrides& strides = problem_.x_strides;
-    const int64_t height = plan_.rows.Inputs(1), width = plan_.columns.Inputs(1);
-    int64_t columns[kSegment * kMostElements];
-    for (int64_t s = 0; s < plan_.columns.Inputs(segment.count); ++s) {
-      columns[s] = plan_.columns.Input(segment.column, s, problem_.columns);
-    }
-    const float* pixels[kSegment * kMostElements];
-    for (int64_t r = 0; r < height; ++r) {
-      const int64_t ih = plan_.rows.Input(segment.row, r, problem_.rows);
-      const float* row = x.InPlace() + ih * strides.h;
-      for (int64_t j = 0; j < segment.count; ++j) {
-        for (int64_t s = 0; s < width; ++s) {
-          const int64_t iw = columns[j * plan_.columns.outputs + s];
-          const bool none = ih == Border::kNone || iw == Border::kNone;
-          pixels[(j * height + r) * width + s] = none ? zeros : row + iw * strides.w;
-        }
-      }
-    }
+  // Of a segment's tiles, from channel `first` on.
+  void Transform(const Segment& segment, int64_t first, const float* zeros, float* copy, float* v,
+                 int64_t v_step) const {
+    const float* pixels[kSegment * MostTileElements()];
+    if (plan_.in_place) reader_.Pixels(segment, first, zeros, pixels);
     for (int64_t c = 0; c < problem_.shape.group_c;
          c += kWinogradBlock, v += plan_.elements * v_step) {
       const int64_t n = std::min(kWinogradBlock, problem_.shape.group_c - c);
-      kernels_.input(pixels, segment.count, c, n, v, plan_.width, v_step);
-    }
-  }
-
-  // A block's channels of all pixels under the segment as [row][column][channel], then their tiles.
-  void TransformCopies(const Source<float>& x, const Segment& segment, float* copy, float* v,
-                       int64_t v_step) const {
-    const int64_t columns = plan_.columns.Inputs(segment.count), width = plan_.columns.Inputs(1);
-    for (int64_t c = 0; c < problem_.shape.group_c;
-         c += kWinogradBlock, v += plan_.elements * v_step) {
-      const int64_t n = std::min(kWinogradBlock, problem_.shape.group_c - c);
-      CopyPixels(x + c * problem_.x_strides.c, n, segment, copy);
-      for (int64_t j = 0; j < segment.count; ++j) {
-        const float* pixels[kMostElements];
-        for (int64_t e = 0; e < plan_.elements; ++e) {
-          const int64_t column = j * plan_.columns.outputs + e % width;
-          pixels[e] = copy + (e / width * columns + column) * plan_.width;
-        }
-        kernels_.input(pixels, 1, 0, n, v + j * plan_.width, plan_.width, v_step);
-      }
-    }
-  }
-
-  void CopyPixels(const Source<float>& x, int64_t n, const Segment& segment, float* to) const {
-    const ImageStrides& strides = problem_.x_strides;
-    const int64_t columns = plan_.columns.Inputs(segment.count);
-    // Without dilation, columns whose input is column first + s of the image and not the border.
-    const int64_t first = plan_.columns.Position(segment.column, 0);
-    const int64_t asked = plan_.columns.Asked(segment.column);
-    const Interior inside(first, 1, std::min(columns, asked), problem_.shape.w.in);
-    // Planes: rows of pixels, one per channel, are transposed.
-    const bool planes = x.native() && strides.w == 1 && strides.c > 0 && plan_.columns.step() == 1;
-    for (int64_t r = 0; r < plan_.rows.Inputs(1); ++r, to += columns * plan_.width) {
-      const int64_t ih = plan_.rows.Input(segment.row, r, problem_.rows);
-      const Source<float> row = x + ih * strides.h;
-      const auto copy_each = [&](int64_t from, int64_t past) {
-        for (int64_t s = from; s < past; ++s) {
-          const int64_t iw = plan_.columns.Input(segment.column, s, problem_.columns);
-          if (ih == Border::kNone || iw == Border::kNone) {
-            std::fill_n(to + s * plan_.width, n, 0.0f);
-          } else {
-            (row + iw * strides.w).Read(strides.c, n, to + s * plan_.width);
-          }
-        }
-      };
-      if (planes && ih != Border::kNone) {
-        copy_each(0, inside.begin);
-        kernels_.transpose((row + (first + inside.begin)).InPlace(), strides.c, n,
-                           inside.end - inside.begin, to + inside.begin * plan_.width, plan_.width);
-        copy_each(inside.end, columns);
-      } else {
-        copy_each(0, columns);
-      }
+      if (!plan_.in_place) reader_.Copy(segment, first + c, n, plan_.width, copy, pixels);
+      kernels_.input(pixels, segment.count, plan_.in_place ? c : 0, n, v, plan_.width, v_step);
     }
   }
 
@@ -347,6 +253,7 @@ class Stages {
   const WinogradPlan& plan_;
   const WinogradKernels& kernels_;
   uint8_t* const doubted_;  // one per image, group and tile; where two panels write, both write 1
+  const TileReader reader_;
 };
 
 // All filters of the sets [first, first + sets).
@@ -373,7 +280,7 @@ void RunSets(const WinogradPlan& plan, const Stages& stages, int64_t first, int6
   const int64_t own_count = shared == nullptr ? plan.u_block() + Stages::FilterCopy(plan) : 0;
   const size_t scratch_bytes = Scratch::Bytes<float>(plan.v_size(longest)) +
                                Scratch::Bytes<float>(own_count) +
-                               std::max(Stages::InputScratch(plan), stages.OutputScratch(longest));
+                               std::max(stages.InputScratch(), stages.OutputScratch(longest));
   const Work work{sets * per_set, plan.total_ns, scratch_bytes};
   ParallelFor(work, [&](int64_t index, Scratch scratch) {
     const int64_t set = index / per_set;

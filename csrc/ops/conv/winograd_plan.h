@@ -6,8 +6,8 @@
 #include <cstdint>
 
 #include "kernels/kernels.h"
-#include "ops/conv/border.h"
 #include "ops/conv/problem.h"
+#include "ops/conv/winograd_tiles.h"
 #include "ops/strided.h"
 
 namespace lanewise {
@@ -19,42 +19,6 @@ constexpr int64_t kWinogradBlock = 64;
 // PackedFilter, takes longer to read from L3 than to make: 5.9 ms instead of 4.2 for 512×512 at
 // 28².
 constexpr int64_t kWinogradSharedBytes = int64_t{10} << 20;
-
-// The tiles of F(outputs, taps) along one axis. The outputs whose numbers leave the same rest by a
-// dilation d, a phase, are a convolution without dilation of every d-th input, and have tiles of
-// their own.
-struct TileAxis {
-  WindowAxis axis;
-  int64_t outputs, taps;
-  int64_t per_phase, count;
-
-  TileAxis(const WindowAxis& axis_, const WinogradAxis& f)
-      : axis(axis_),
-        outputs(f.outputs),
-        taps(f.taps),
-        per_phase(CeilDiv(CeilDiv(axis.out, axis.dilation), outputs)),
-        count(std::min(axis.dilation, axis.out) * per_phase) {}
-
-  int64_t step() const { return axis.dilation; }
-  // The first output of a tile.
-  int64_t Output(int64_t tile) const {
-    return tile / per_phase + tile % per_phase * outputs * step();
-  }
-  // How many outputs the phase has from this tile on.
-  int64_t Left(int64_t tile) const {
-    return std::max<int64_t>(0, CeilDiv(axis.out - Output(tile), step()));
-  }
-  // How many of its inputs, counted from the tile's first, anybody asks for; further ones count as
-  // zeros, lest they add their errors.
-  int64_t Asked(int64_t tile) const { return Left(tile) == 0 ? 0 : Left(tile) + taps - 1; }
-  // The inputs under so many neighbouring tiles.
-  int64_t Inputs(int64_t tiles) const { return tiles * outputs + taps - 1; }
-  int64_t Position(int64_t tile, int64_t s) const { return axis.First(Output(tile)) + s * step(); }
-  // The input that stands at position s of the tile.
-  int64_t Input(int64_t tile, int64_t s, const Border& border) const {
-    return s < Asked(tile) ? border(Position(tile, s)) : Border::kNone;
-  }
-};
 
 // How the work is cut. Only speed depends on it.
 struct WinogradPlan {
