@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "ops/conv/adjoint.h"
+#include "ops/conv_backward/few_channels.h"
 #include "ops/conv_backward/gradients.h"
 #include "ops/strided.h"
 #include "runtime/buffer.h"
@@ -279,6 +280,11 @@ template <class T>
 void RunImageGradient(const char* op, const ImageGradient<T>& gradient, DType result,
                       ConvAlgorithm asked) {
   const ConvShape& shape = gradient.shape;
+  if constexpr (std::is_floating_point_v<T>) {
+    if (asked == ConvAlgorithm::kAuto && gradient.rows.constant() && FewChannelsPay<T>(shape)) {
+      return RunFewChannels(gradient);
+    }
+  }
   const Buffer<T> zeros(shape.channels());
   std::fill_n(zeros.get(), shape.channels(), T(0));
   const FilterStrides& f = gradient.filter_strides;
