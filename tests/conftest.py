@@ -30,6 +30,12 @@ def _default_settings():
         yield
 
 
+@pytest.fixture
+def ordered_sums():
+    """No Winograd's algorithm, unless a call asks for it."""
+    lw.set_conv_algorithm("direct")
+
+
 @pytest.fixture(params=TARGETS)
 def simd(request):
     """Each SIMD target of this machine in turn, forced and seen to be in force."""

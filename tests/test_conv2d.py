@@ -13,10 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tolerance import assert_within, gamma, tiny, u
 
-
-@pytest.fixture(autouse=True)
-def _ordered_sums():
-    lw.set_conv_algorithm("direct")
+pytestmark = pytest.mark.usefixtures("ordered_sums")
 
 
 ACTIVATIONS = [None, "relu", "relu6", "silu", "gelu", "leaky_relu", "sigmoid", "tanh"]

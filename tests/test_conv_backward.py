@@ -17,10 +17,7 @@ from convolutions import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-
-@pytest.fixture(autouse=True)
-def _ordered_sums():
-    lw.set_conv_algorithm("direct")
+pytestmark = pytest.mark.usefixtures("ordered_sums")
 
 
 def problem(rng, x_shape, w_shape, dtype=np.float32, draw=integers, **options):

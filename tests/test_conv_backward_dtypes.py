@@ -21,10 +21,7 @@ from test_conv_backward_laws import LAYERS
 FLOATS = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16]
 INTEGERS = [np.dtype(f"{sign}{size}").type for sign in "iu" for size in (1, 2, 4, 8)]
 
-
-@pytest.fixture(autouse=True)
-def _ordered_sums():
-    lw.set_conv_algorithm("direct")
+pytestmark = pytest.mark.usefixtures("ordered_sums")
 
 
 @pytest.mark.parametrize("dtype", [*FLOATS[2:], *INTEGERS])

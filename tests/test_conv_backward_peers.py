@@ -17,10 +17,7 @@ from hypothesis import strategies as st
 from test_conv_backward import normal, problem
 from tolerance import assert_within, sum_of_products
 
-
-@pytest.fixture(autouse=True)
-def _ordered_sums():
-    lw.set_conv_algorithm("direct")
+pytestmark = pytest.mark.usefixtures("ordered_sums")
 
 
 def torch_gradients(function, dy, *arrays):

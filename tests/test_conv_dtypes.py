@@ -10,10 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tolerance import assert_within, gamma, tiny, u
 
-
-@pytest.fixture(autouse=True)
-def _ordered_sums():
-    lw.set_conv_algorithm("direct")
+pytestmark = pytest.mark.usefixtures("ordered_sums")
 
 
 NARROW = [np.float16, ml_dtypes.bfloat16]

@@ -22,10 +22,7 @@ from hypothesis import strategies as st
 from pooling import unaligned, views
 from test_conv_backward import normal, problem
 
-
-@pytest.fixture(autouse=True)
-def _ordered_sums():
-    lw.set_conv_algorithm("direct")
+pytestmark = pytest.mark.usefixtures("ordered_sums")
 
 
 def transposed_problem(rng, x_shape, w_shape, dtype=np.float32, draw=integers, **options):

@@ -65,6 +65,13 @@ w = np.ones((1, 1, 1, 16), np.float32)
 dx = measured(lambda: lw.conv2d_backward(dy, (1, 2**13, 2**12, 1), w, wrt="x").x)
 assert dx[0, 5, 9, 0] == 2 == dx.sum()
 """,
+    "conv2d_backward by its image, with grouped filters for each image": """
+w = every_second((2**11, 4, 4, 8, 2**11), np.float32)
+w[5, 1, 3, 2, 9] = 2
+dy = np.ones((2**11, 1, 1, 2**11), np.float32)
+dx = measured(lambda: lw.conv2d_backward(dy, (2**11, 4, 4, 2**11), w, wrt="x", groups=2**8).x)
+assert dx[5, 1, 3, 8 * 1 + 2] == 2 == dx.sum()
+""",
     "conv2d_backward by its filters, of strided images": """
 x = every_second((1, 2**14, 2**13, 4), np.float32)
 dy = np.zeros((1, 2**11, 2**10, 1), np.float32)

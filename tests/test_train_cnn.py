@@ -129,10 +129,13 @@ def test_it_says_what_to_install(monkeypatch, capsys, module, package, arguments
     ]
 
 
-@pytest.mark.parametrize("option", ["--epochs", "--batch", "--threads"])
-def test_numbers_below_one_are_refused(capsys, option):
+@pytest.mark.parametrize(
+    ("option", "number"),
+    [("--epochs", "0"), ("--batch", "0"), ("--threads", "0"), ("--seed", "-1")],
+)
+def test_numbers_that_mean_nothing_are_refused(capsys, option, number):
     with pytest.raises(SystemExit) as left:
-        train_cnn.main([option, "0"])
+        train_cnn.main([option, number])
     assert left.value.code == 2
     assert option in capsys.readouterr().err
 

@@ -11,19 +11,19 @@ namespace lanewise::bindings {
 namespace {
 
 // x or w: an array, a tuple of sizes where the values are not needed, or filters that are packed.
-struct Operand {
+struct ArrayOrShape {
   py::handle given;
   py::object array;  // None where there is none
   const PackedFilter* packed = nullptr;
   Shape shape;
 
-  Operand(const Caller& caller, const char* name, py::handle value, bool may_be_packed)
+  ArrayOrShape(const Caller& caller, const char* name, py::handle value, bool may_be_packed)
       : given(value), array(py::none()) {
     if (may_be_packed && py::isinstance<PackedFilter>(value)) {
       packed = &value.cast<const PackedFilter&>();
       shape = packed->filters().sizes();
     } else if (py::isinstance<py::tuple>(value)) {
-      shape = ParseSizes(caller, name, value);
+      shape = ParseSizes(caller, name, value, "an array, or a tuple of its sizes");
     } else {
       const py::array converted = AsArray(caller.op, name, value);
       shape = ShapeOf(converted);
@@ -31,7 +31,7 @@ struct Operand {
     }
   }
 
-  // What has the operand's dtype, or `other` for a shape, which has none.
+  // What has its dtype, or `other` for a shape, which has none.
   py::handle typed(py::handle other) const {
     return packed != nullptr ? given : array.is_none() ? other : py::handle(array);
   }
@@ -71,7 +71,7 @@ py::tuple Call(const Caller& caller, const Backward<Options>& functions, const A
   const char* const op = caller.op;
   const std::vector<int> wanted = ParseChoices(caller, "wrt", given.wrt, kGradients);
   const py::array dy = AsArray(op, "dy", given.dy);
-  const Operand x(caller, "x", given.x, false), w(caller, "w", given.w, true);
+  const ArrayOrShape x(caller, "x", given.x, false), w(caller, "w", given.w, true);
   const py::dtype dtype = ResultType(op, {{"dy", dy}, {"x", x.typed(dy)}, {"w", w.typed(dy)}});
   const Shape bias_shape = w.packed != nullptr
                                ? functions.packed.bias_shape(x.shape, *w.packed, options)

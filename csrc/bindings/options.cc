@@ -181,14 +181,14 @@ int64_t ParseIndex(const Caller& caller, const char* name, py::handle value) {
   FailType(caller, name, value, "an int");
 }
 
-Shape ParseSizes(const Caller& caller, const char* name, py::handle value) {
+Shape ParseSizes(const Caller& caller, const char* name, py::handle value, const char* expected) {
   const auto elements = Elements(value);
-  if (!elements) FailType(caller, name, value, "a sequence of ints");
+  if (!elements) FailType(caller, name, value, expected);
   Shape sizes;
   for (const py::handle element : *elements) {
     const auto size = Integer(element);
     if (!size && !IsInteger(element)) {
-      FailType(caller, name, value, "a sequence of ints");
+      FailType(caller, name, value, expected);
     }
     if (!size || *size < 0) Fail(caller, name, value, "sizes in [0, 2^63)");
     sizes.push_back(*size);

@@ -29,8 +29,9 @@ PerAxis<int64_t> ParsePerAxis(const Caller& caller, const char* name, py::handle
 Padding ParsePadding(const Caller& caller, py::handle value);
 // Anything with __index__.
 int64_t ParseIndex(const Caller& caller, const char* name, py::handle value);
-// A sequence of sizes.
-Shape ParseSizes(const Caller& caller, const char* name, py::handle value);
+// A sequence of sizes; `expected` is what errors say in its place.
+Shape ParseSizes(const Caller& caller, const char* name, py::handle value,
+                 const char* expected = "a sequence of ints");
 // "NHWC" or "NCHW", without the H along a single axis.
 Layout ParseLayout(const Caller& caller, py::handle value);
 // An int, or a tuple of ints: axes of an array that has so many. AxisError where it has no such

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 from numpy.typing import ArrayLike
 
@@ -14,11 +14,14 @@ from .packed_filter import PackedFilter
 
 
 class ConvGrads(NamedTuple):
-    """The gradients by `x`, `w` and `bias`; None where one was not asked for."""
+    """The gradients by `x`, `w` and `bias`; None where one was not asked for.
 
-    x: Array | None
-    w: Array | None
-    bias: Array | None
+    Type checkers see `Any` in place of None, as which gradients there are is up to `wrt`.
+    """
+
+    x: Array | Any
+    w: Array | Any
+    bias: Array | Any
 
 
 def conv2d_backward(

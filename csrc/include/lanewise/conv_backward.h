@@ -27,22 +27,21 @@ Shape Conv1dBiasShape(const Shape& x, const Shape& w, const Conv2dOptions& optio
 
 /// The gradients of a sum Σ dy·y by the arguments of y = Conv2d(x, w, bias), without activation:
 ///
-///     dx[n, p, q, c]  = Σ dy[n, i, j, k]·w[r, s, c, k]    over all i, j, k, r, s where the window
-///     of
-///                                                         (i, j) has pixel (p, q) under tap (r, s)
+///     dx[n, p, q, c]  = Σ dy[n, i, j, k]·w[r, s, c, k]
 ///     dw[r, s, c, k]  = Σ_{n,i,j} dy[n, i, j, k]·x[n, i·stride + r·dilation - before, …, c]
 ///     dbias[k]        = Σ_{n,i,j} dy[n, i, j, k]
 ///
-/// Pixels outside the image are what pad_mode says, in dw; in dx, what falls on them counts for the
-/// pixel that stands there, or for none with kConstant. Where w has one bank of filters per image,
-/// dw and dbias have, too.
+/// The sum of dx is over all i, j, k, r, s where the window of (i, j) has pixel (p, q) under its
+/// tap (r, s). Pixels outside the image are what pad_mode says: in dw they are multiplied; in dx,
+/// what falls on one counts for the pixel that stands there, or for none with kConstant. Where w
+/// has one bank of filters per image, so have dw and dbias.
 ///
 /// dx has Conv2d's accuracy, with K / groups in place of C: its sums have R·S·K / groups terms,
-/// plus those of the padding that a border mode adds (options.algorithm says whether Winograd's may
-/// be used, as there). dw and dbias are sums over all images and pixels, in blocks whose sums are
-/// added in order; their size is a function of the shapes only. So no gradient's bits depend on
-/// threads, strides or the layout, and those of dx not on the rest of the batch. By Winograd's
-/// algorithm, dw is off by at most
+/// plus those of the padding that a border mode adds. dw and dbias are sums over all images and
+/// pixels, in blocks whose sums are added in order; the blocks' size is a function of the shapes
+/// only. So no gradient's bits depend on threads, strides or the layout, nor those of dx on the
+/// rest of the batch. options.algorithm says for dx and dw whether Winograd's may be used, as for
+/// Conv2d; by it, dw is off by at most
 ///
 ///     A·(n + 29)·eps/2 · max|x| · Σ|dy|
 ///
@@ -59,7 +58,9 @@ Shape Conv1dBiasShape(const Shape& x, const Shape& w, const Conv2dOptions& optio
 /// @throws DTypeError for types that do not go together, and what Conv2dShape throws; nothing is
 ///     written then.
 ///
-/// Allocates at most what Conv2d does. Thread-safe.
+/// Allocates for dx what Conv2d does for a convolution of dy, and at most 4·L2 for sums that wait
+/// to be added to others or put in their places; for dw and dbias, at most 2·L2 of scratch for each
+/// thread and 4 MB in all. Nothing is kept of a shape. Thread-safe.
 void Conv2dBackward(const TensorView& dy, const TensorView& x, const TensorView& w,
                     const Conv2dOptions& options, const ConvGradients& gradients);
 /// The same for Conv1d's axes.

@@ -122,6 +122,23 @@ bool GroupsAreSmall(const ConvShape& shape) {
   return shape.groups > 1 && shape.group_c > 0 && shape.group_c <= 16 && shape.group_k <= 16;
 }
 
+// Filters are packed for as many images at a time as take this much, where each has its own: half
+// of a small L3.
+constexpr int64_t kBankBytes = int64_t{4} << 20;
+
+template <class T>
+void RunMethod(const ConvProblem<T>& problem, ConvMethod method) {
+  switch (method) {
+    case ConvMethod::kDirect:
+      return RunDirect(problem);
+    case ConvMethod::kDepthwise:
+    case ConvMethod::kGrouped:
+      return RunGrouped(problem);
+    case ConvMethod::kWinograd:
+      if constexpr (std::is_same_v<T, float>) return RunWinograd(problem);
+  }
+}
+
 }  // namespace
 
 size_t ChooseWinogradTile(const ConvShape& shape, SimdTarget target) {
@@ -190,14 +207,12 @@ void SetConvAlgorithm(const std::string& name) {
 
 template <class T>
 void RunConv(const ConvProblem<T>& problem, ConvMethod method) {
-  switch (method) {
-    case ConvMethod::kDirect:
-      return RunDirect(problem);
-    case ConvMethod::kDepthwise:
-    case ConvMethod::kGrouped:
-      return RunGrouped(problem);
-    case ConvMethod::kWinograd:
-      if constexpr (std::is_same_v<T, float>) return RunWinograd(problem);
+  if (problem.banks == 1 || problem.forms != nullptr) return RunMethod(problem, method);
+  const ConvShape& shape = problem.shape;
+  const int64_t bytes = shape.filters() * shape.terms() * int64_t{sizeof(T)};
+  const int64_t at_a_time = std::max<int64_t>(1, kBankBytes / std::max<int64_t>(1, bytes));
+  for (int64_t image = 0; image < problem.batch; image += at_a_time) {
+    RunMethod(problem.Images(image, std::min(at_a_time, problem.batch - image)), method);
   }
 }
 

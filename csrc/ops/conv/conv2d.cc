@@ -14,10 +14,6 @@ namespace {
 constexpr ConvForm kConv2d{"conv2d", 2, false}, kConv1d{"conv1d", 1, false};
 constexpr ConvForm kPack2d{"pack_filter", 2, false}, kPack1d{"pack_filter", 1, false};
 
-// Filters are packed for as many images at a time as take this much, where each has its own: half
-// of a small L3.
-constexpr int64_t kBankBytes = int64_t{4} << 20;
-
 Shape OutputShape(const ConvForm& form, const Shape& x, const ConvShape& shape, Layout layout) {
   return ResultShape(form, x, layout, shape.h.out, shape.w.out, shape.filters());
 }
@@ -36,33 +32,27 @@ void Run(const ConvForm& form, const ConvShape& shape, ConvMethod method, const 
   const ImageAxes x_axes(form, x.rank, options.layout);
   const FilterAxes w_axes(form, w.rank, options.layout);
   const int64_t batch = SizeOf(x.sizes(), x_axes.n);
-  const bool has_banks = w_axes.bank >= 0, bias_banks = bias != nullptr && bias->rank == 2;
+  const bool bias_banks = bias != nullptr && bias->rank == 2;
   const Buffer<T> biases = GatherBias<T>(bias, bias_banks ? batch : 1, shape.filters());
-  int64_t first = 0;
-  const FilterStrides filter_strides = FilterStridesOf(w, w_axes, shape, options.flip, &first);
+  const FilterPlace place = FilterPlaceOf(w, w_axes, shape, options.flip);
   const bool real = IsFloat(out.dtype);
-  const ConvProblem<T> whole{shape,
-                             Border(options.pad_mode, shape.h.in),
-                             Border(options.pad_mode, shape.w.in),
-                             batch,
-                             SizeOf(w.sizes(), w_axes.bank),
-                             Source<T>(x),
-                             StridesOf(x, x_axes),
-                             Source<T>(w) + first,
-                             filter_strides,
-                             biases.get(),
-                             bias_banks ? shape.filters() : 0,
-                             real ? options.activation : Activation::kNone,
-                             real ? nullptr : ClampFor(out.dtype, options.activation),
-                             Sink<T>(out),
-                             StridesOf(out, x_axes),
-                             forms};
-  if (!has_banks || forms != nullptr) return RunConv(whole, method);
-  const int64_t bytes = shape.filters() * shape.terms() * int64_t{sizeof(T)};
-  const int64_t at_a_time = std::max<int64_t>(1, kBankBytes / std::max<int64_t>(1, bytes));
-  for (int64_t image = 0; image < batch; image += at_a_time) {
-    RunConv(whole.Images(image, std::min(at_a_time, batch - image)), method);
-  }
+  const ConvProblem<T> problem{shape,
+                               Border(options.pad_mode, shape.h.in),
+                               Border(options.pad_mode, shape.w.in),
+                               batch,
+                               SizeOf(w.sizes(), w_axes.bank),
+                               Source<T>(x),
+                               StridesOf(x, x_axes),
+                               Source<T>(w) + place.first,
+                               place.strides,
+                               biases.get(),
+                               bias_banks ? shape.filters() : 0,
+                               real ? options.activation : Activation::kNone,
+                               real ? nullptr : ClampFor(out.dtype, options.activation),
+                               Sink<T>(out),
+                               StridesOf(out, x_axes),
+                               forms};
+  RunConv(problem, method);
 }
 
 // `forms` are w's, or null.

@@ -145,18 +145,16 @@ ConvShape ResolveConv(const ConvForm& form, const Shape& x, const Shape& w,
   return shape;
 }
 
-FilterStrides FilterStridesOf(const TensorView& w, const FilterAxes& axes, const ConvShape& shape,
-                              bool flip, int64_t* first) {
+FilterPlace FilterPlaceOf(const TensorView& w, const FilterAxes& axes, const ConvShape& shape,
+                          bool flip) {
   const int64_t k = StrideOf(w, axes.k);
   FilterStrides strides{StrideOf(w, axes.bank), shape.group_k * k,   StrideOf(w, axes.r),
                         StrideOf(w, axes.s),    StrideOf(w, axes.c), k};
-  *first = 0;
-  if (flip) {
-    *first = (shape.h.window - 1) * strides.r + (shape.w.window - 1) * strides.s;
-    strides.r = -strides.r;
-    strides.s = -strides.s;
-  }
-  return strides;
+  if (!flip) return {0, strides};
+  const int64_t last = (shape.h.window - 1) * strides.r + (shape.w.window - 1) * strides.s;
+  strides.r = -strides.r;
+  strides.s = -strides.s;
+  return {last, strides};
 }
 
 Shape ResultShape(const ConvForm& form, const Shape& x, Layout layout, int64_t height,

@@ -53,9 +53,14 @@ Conv2dOptions Flat(Conv2dOptions options);
 ConvShape ResolveConv(const ConvForm& form, const Shape& x, const Shape& w,
                       const Conv2dOptions& options);
 
-// The strides of w's filters, whose taps `flip` reverses, and the offset of the first tap.
-FilterStrides FilterStridesOf(const TensorView& w, const FilterAxes& axes, const ConvShape& shape,
-                              bool flip, int64_t* first);
+// Where filters lie: the offset of their first tap, and their strides.
+struct FilterPlace {
+  int64_t first;
+  FilterStrides strides;
+};
+// Where w's filters do, whose taps `flip` reverses.
+FilterPlace FilterPlaceOf(const TensorView& w, const FilterAxes& axes, const ConvShape& shape,
+                          bool flip);
 
 // The result's shape: x's, with these pixels and channels.
 Shape ResultShape(const ConvForm& form, const Shape& x, Layout layout, int64_t height,

@@ -1,6 +1,7 @@
 // Gradients of convolutions: validation, and the way from views in either layout to ImageGradient
 // and FilterGradient.
 #include <algorithm>
+#include <utility>
 
 #include "lanewise/conv_backward.h"
 #include "ops/conv/algorithm.h"
@@ -41,7 +42,7 @@ void Check(const ConvForm& form, const Arguments& given, const Shape& y_shape,
   if (given.dy.sizes() != y_shape) {
     Fail(form.op, ": dy has shape ", ToString(given.dy.sizes()), ", expected ", ToString(y_shape),
          ", that of the result for x ", ToString(given.x.sizes()), " and w ",
-         ToString(given.w.sizes()));
+         ToString(given.w.sizes()), " with these options");
   }
   const auto check_operand = [&](const char* name, const TensorView& view) {
     if (!CanCast(view.dtype, dtype)) {
@@ -76,87 +77,128 @@ Shape BiasShape(const ConvForm& form, const Shape& w, const ConvShape& shape) {
   return axes.bank < 0 ? Shape{shape.filters()} : Shape{w[axes.bank], shape.filters()};
 }
 
-// The gradient of the bias is that of 1×1 filters on images of ones.
+// A convolution, or that whose adjoint a transposed convolution is.
+struct Convolution {
+  const char* op;
+  ConvShape shape;
+  int64_t batch, banks;
+  ImageAxes axes;  // of its image and of its result
+  FilterAxes filter_axes;
+  PadMode pad_mode = PadMode::kConstant;
+  bool flip = false;
+  ConvAlgorithm asked = ProcessConvAlgorithm();
+
+  Border rows() const { return Border(pad_mode, shape.h.in); }
+  Border columns() const { return Border(pad_mode, shape.w.in); }
+  FilterPlace PlaceOf(const TensorView& filters) const {
+    return FilterPlaceOf(filters, filter_axes, shape, flip);
+  }
+};
+
+// The gradient by the convolution's image, from that by its result.
 template <class T>
-void RunBias(const ConvForm& form, const Arguments& given, const ImageAxes& axes,
-             const ConvShape& shape, int64_t banks) {
+void RunByImage(const Convolution& conv, const TensorView& dy, const TensorView& w,
+                const TensorView& dx) {
+  const FilterPlace place = conv.PlaceOf(w);
+  RunImageGradient<T>(conv.op,
+                      {conv.shape, conv.rows(), conv.columns(), conv.batch, conv.banks,
+                       Source<T>(dy), StridesOf(dy, conv.axes), Source<T>(w) + place.first,
+                       place.strides, Sink<T>(dx), StridesOf(dx, conv.axes)},
+                      dx.dtype, conv.asked);
+}
+
+// The gradient by its filters, from its image and the gradient by its result.
+template <class T>
+void RunByFilters(const Convolution& conv, const TensorView& x, const TensorView& dy,
+                  const TensorView& dw) {
+  const FilterPlace place = conv.PlaceOf(dw);
+  RunFilterGradient<T>(conv.op,
+                       {conv.shape, conv.rows(), conv.columns(), conv.batch, conv.banks,
+                        Source<T>(x), StridesOf(x, conv.axes), Source<T>(dy),
+                        StridesOf(dy, conv.axes), Sink<T>(dw) + place.first, place.strides},
+                       dw.dtype, conv.asked);
+}
+
+// The gradient by a bias that was added to y: that by 1×1 filters on images of ones.
+template <class T>
+void RunByBias(const Convolution& conv, const TensorView& dy, const TensorView& dbias) {
   static constexpr T kOne = 1;
-  const TensorView &dy = given.dy, &bias = *given.gradients.bias;
   const auto pixels = [&](int axis) {
     const int64_t n = SizeOf(dy.sizes(), axis);
     return WindowAxis{n, 1, 1, 1, 0, 0, n};
   };
-  const int64_t k = bias.strides[bias.rank - 1];
-  const ConvShape ones{1, 1, shape.filters(), pixels(axes.h), pixels(axes.w)};
-  const FilterGradient<T> gradient{ones,
-                                   Border(PadMode::kConstant, ones.h.in),
-                                   Border(PadMode::kConstant, ones.w.in),
-                                   SizeOf(dy.sizes(), axes.n),
-                                   banks,
-                                   Source<T>(&kOne),
-                                   {0, 0, 0, 0},
-                                   Source<T>(dy),
-                                   StridesOf(dy, axes),
-                                   Sink<T>(bias),
-                                   {bias.rank == 2 ? bias.strides[0] : 0, 0, 0, 0, 0, k}};
-  RunFilterGradient(form.op, gradient, bias.dtype, ConvAlgorithm::kDirect);
+  const int64_t filters = SizeOf(dy.sizes(), conv.axes.c);
+  const ConvShape ones{1, 1, filters, pixels(conv.axes.h), pixels(conv.axes.w)};
+  const int64_t bank = dbias.rank == 2 ? dbias.strides[0] : 0;
+  RunFilterGradient<T>(conv.op,
+                       {ones,
+                        Border(PadMode::kConstant, ones.h.in),
+                        Border(PadMode::kConstant, ones.w.in),
+                        conv.batch,
+                        conv.banks,
+                        Source<T>(&kOne),
+                        {0, 0, 0, 0},
+                        Source<T>(dy),
+                        StridesOf(dy, conv.axes),
+                        Sink<T>(dbias),
+                        {bank, 0, 0, 0, 0, dbias.strides[dbias.rank - 1]}},
+                       dbias.dtype, ConvAlgorithm::kDirect);
 }
 
-// The filters of a call by meaning, after `flip`.
-struct Filters {
-  int64_t first;
-  FilterStrides strides;
-
-  Filters(const TensorView& w, const FilterAxes& axes, const ConvShape& shape, bool flip)
-      : strides(FilterStridesOf(w, axes, shape, flip, &first)) {}
-};
-
+// The convolution itself.
 template <class T>
-void RunConvBackward(const ConvForm& form, const ConvShape& shape, const Arguments& given,
-                     const Conv2dOptions& options) {
-  const auto& [dy, x, w, gradients] = given;
-  const ImageAxes axes(form, x.rank, options.layout);
-  const FilterAxes w_axes(form, w.rank, options.layout);
-  const int64_t batch = SizeOf(x.sizes(), axes.n), banks = SizeOf(w.sizes(), w_axes.bank);
-  const Border rows(options.pad_mode, shape.h.in), columns(options.pad_mode, shape.w.in);
-  const ConvAlgorithm asked =
-      options.algorithm == ConvAlgorithm::kAuto ? ProcessConvAlgorithm() : options.algorithm;
-  if (gradients.x != nullptr && !IsEmpty(*gradients.x)) {
-    const Filters filters(w, w_axes, shape, options.flip);
-    RunImageGradient<T>(form.op,
-                        {shape, rows, columns, batch, banks, Source<T>(dy), StridesOf(dy, axes),
-                         Source<T>(w) + filters.first, filters.strides, Sink<T>(*gradients.x),
-                         StridesOf(*gradients.x, axes)},
-                        gradients.x->dtype, asked);
-  }
-  if (gradients.w != nullptr && !IsEmpty(*gradients.w)) {
-    const Filters filters(*gradients.w, w_axes, shape, options.flip);
-    RunFilterGradient<T>(
-        form.op,
-        {shape, rows, columns, batch, banks, Source<T>(x), StridesOf(x, axes), Source<T>(dy),
-         StridesOf(dy, axes), Sink<T>(*gradients.w) + filters.first, filters.strides},
-        gradients.w->dtype, asked);
-  }
-  if (gradients.bias != nullptr && !IsEmpty(*gradients.bias)) {
-    RunBias<T>(form, given, axes, shape, banks);
-  }
+void RunForward(const Convolution& conv, const TensorView& x, const TensorView& w,
+                const TensorView& y) {
+  const FilterPlace place = conv.PlaceOf(w);
+  const Buffer<T> zeros = GatherBias<T>(nullptr, 1, conv.shape.filters());
+  const ConvProblem<T> problem{conv.shape,
+                               conv.rows(),
+                               conv.columns(),
+                               conv.batch,
+                               conv.banks,
+                               Source<T>(x),
+                               StridesOf(x, conv.axes),
+                               Source<T>(w) + place.first,
+                               place.strides,
+                               zeros.get(),
+                               0,
+                               Activation::kNone,
+                               nullptr,
+                               Sink<T>(y),
+                               StridesOf(y, conv.axes),
+                               nullptr};
+  RunConv(problem, ChooseConvMethod(conv.op, conv.shape, y.dtype, conv.asked).method);
 }
+
+// Whether this gradient is asked for, and has elements.
+bool Wanted(const TensorView* gradient) { return gradient != nullptr && !IsEmpty(*gradient); }
 
 void ConvBackward(const ConvForm& form, const Arguments& given, const Conv2dOptions& options) {
-  const ConvShape shape = ResolveConv(form, given.x.sizes(), given.w.sizes(), options);
+  const Shape x_shape = given.x.sizes(), w_shape = given.w.sizes();
+  const ConvShape shape = ResolveConv(form, x_shape, w_shape, options);
   if (options.activation != Activation::kNone) {
     Fail(form.op, ": the activation has to be none; its gradient is the caller's");
   }
   if (given.any() == nullptr) return;
+  const DType dtype = given.any()->dtype;
   if (options.algorithm == ConvAlgorithm::kWinograd) {  // where the convolution refuses it
-    ChooseConvMethod(form.op, shape, given.any()->dtype, options.algorithm);
+    ChooseConvMethod(form.op, shape, dtype, options.algorithm);
   }
-  Check(
-      form, given,
-      ResultShape(form, given.x.sizes(), options.layout, shape.h.out, shape.w.out, shape.filters()),
-      BiasShape(form, given.w.sizes(), shape));
-  Dispatch(given.any()->dtype,
-           [&](auto zero) { RunConvBackward<decltype(zero)>(form, shape, given, options); });
+  Check(form, given,
+        ResultShape(form, x_shape, options.layout, shape.h.out, shape.w.out, shape.filters()),
+        BiasShape(form, w_shape, shape));
+  const ImageAxes axes(form, given.x.rank, options.layout);
+  const FilterAxes filter_axes(form, given.w.rank, options.layout);
+  Convolution conv{form.op, shape,       SizeOf(x_shape, axes.n), SizeOf(w_shape, filter_axes.bank),
+                   axes,    filter_axes, options.pad_mode,        options.flip};
+  if (options.algorithm != ConvAlgorithm::kAuto) conv.asked = options.algorithm;
+  Dispatch(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const auto& [dy, x, w, gradients] = given;
+    if (Wanted(gradients.x)) RunByImage<T>(conv, dy, w, *gradients.x);
+    if (Wanted(gradients.w)) RunByFilters<T>(conv, x, dy, *gradients.w);
+    if (Wanted(gradients.bias)) RunByBias<T>(conv, dy, *gradients.bias);
+  });
 }
 
 // The convolution whose adjoint a transposed convolution is: its image is dy, its result x.
@@ -168,47 +210,26 @@ ConvShape ConvolutionOf(const TransposeShape& resolved) {
   return {shape.groups, shape.group_k, shape.group_c, axis(resolved.h), axis(resolved.w)};
 }
 
-template <class T>
-void RunTransposeBackward(const TransposeShape& resolved, const Arguments& given, Layout layout) {
-  const auto& [dy, x, w, gradients] = given;
-  const ImageAxes axes(kTranspose, x.rank, layout);
-  FilterAxes w_axes(kTranspose, w.rank, layout);
-  std::swap(w_axes.c, w_axes.k);  // as the convolution has them
-  const ConvShape shape = ConvolutionOf(resolved);
-  const Border rows(PadMode::kConstant, shape.h.in), columns(PadMode::kConstant, shape.w.in);
-  const int64_t batch = SizeOf(x.sizes(), axes.n);
-  const ConvAlgorithm asked = ProcessConvAlgorithm();
-  if (gradients.x != nullptr && !IsEmpty(*gradients.x)) {
-    const Filters filters(w, w_axes, shape, false);
-    const Buffer<T> zeros = GatherBias<T>(nullptr, 1, shape.filters());
-    const ConvProblem<T> problem{shape,
-                                 rows,
-                                 columns,
-                                 batch,
-                                 1,
-                                 Source<T>(dy),
-                                 StridesOf(dy, axes),
-                                 Source<T>(w),
-                                 filters.strides,
-                                 zeros.get(),
-                                 0,
-                                 Activation::kNone,
-                                 nullptr,
-                                 Sink<T>(*gradients.x),
-                                 StridesOf(*gradients.x, axes),
-                                 nullptr};
-    RunConv(problem, ChooseConvMethod(kTranspose.op, shape, gradients.x->dtype, asked).method);
-  }
-  if (gradients.w != nullptr && !IsEmpty(*gradients.w)) {
-    const Filters filters(*gradients.w, w_axes, shape, false);
-    RunFilterGradient<T>(kTranspose.op,
-                         {shape, rows, columns, batch, 1, Source<T>(dy), StridesOf(dy, axes),
-                          Source<T>(x), StridesOf(x, axes), Sink<T>(*gradients.w), filters.strides},
-                         gradients.w->dtype, asked);
-  }
-  if (gradients.bias != nullptr && !IsEmpty(*gradients.bias)) {
-    RunBias<T>(kTranspose, given, axes, resolved.shape, 1);
-  }
+void TransposeBackward(const Arguments& given, const ConvTranspose2dOptions& options) {
+  const Shape x_shape = given.x.sizes(), w_shape = given.w.sizes();
+  const TransposeShape resolved = ResolveTranspose(kTranspose, x_shape, w_shape, options);
+  if (given.any() == nullptr) return;
+  const int64_t filters = resolved.shape.filters();
+  Check(kTranspose, given,
+        ResultShape(kTranspose, x_shape, options.layout, resolved.h.out, resolved.w.out, filters),
+        {filters});
+  const ImageAxes axes(kTranspose, given.x.rank, options.layout);
+  FilterAxes filter_axes(kTranspose, given.w.rank, options.layout);
+  std::swap(filter_axes.c, filter_axes.k);  // as the convolution has them
+  const Convolution conv{kTranspose.op, ConvolutionOf(resolved), SizeOf(x_shape, axes.n), 1, axes,
+                         filter_axes};
+  Dispatch(given.any()->dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const auto& [dy, x, w, gradients] = given;
+    if (Wanted(gradients.x)) RunForward<T>(conv, dy, w, *gradients.x);
+    if (Wanted(gradients.w)) RunByFilters<T>(conv, dy, x, *gradients.w);
+    if (Wanted(gradients.bias)) RunByBias<T>(conv, dy, *gradients.bias);
+  });
 }
 
 }  // namespace
@@ -239,16 +260,7 @@ Shape ConvTranspose2dBiasShape(const Shape& x, const Shape& w,
 void ConvTranspose2dBackward(const TensorView& dy, const TensorView& x, const TensorView& w,
                              const ConvTranspose2dOptions& options,
                              const ConvGradients& gradients) {
-  const Arguments given{dy, x, w, gradients};
-  const TransposeShape resolved = ResolveTranspose(kTranspose, x.sizes(), w.sizes(), options);
-  if (given.any() == nullptr) return;
-  Check(kTranspose, given,
-        ResultShape(kTranspose, x.sizes(), options.layout, resolved.h.out, resolved.w.out,
-                    resolved.shape.filters()),
-        {resolved.shape.filters()});
-  Dispatch(given.any()->dtype, [&](auto zero) {
-    RunTransposeBackward<decltype(zero)>(resolved, given, options.layout);
-  });
+  TransposeBackward({dy, x, w, gradients}, options);
 }
 
 Shape Conv2dBiasShape(const Shape& x, const PackedFilter& w, const Conv2dOptions& options) {

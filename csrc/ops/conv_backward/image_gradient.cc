@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "ops/conv/adjoint.h"
+#include "ops/conv/form.h"
 #include "ops/conv_backward/few_channels.h"
 #include "ops/conv_backward/gradients.h"
 #include "ops/strided.h"
@@ -84,12 +85,6 @@ void Add(const T* from, int64_t n, T* to) {
   }
 }
 
-// Elements of scratch.
-template <class T>
-int64_t Room() {
-  return int64_t(Caches().l2 / sizeof(T));
-}
-
 // Images in scratch with their channels side by side, or as planes, as they are in `like`.
 ImageStrides ScratchStrides(const ImageStrides& like, int64_t channels, int64_t rows,
                             int64_t columns) {
@@ -117,7 +112,7 @@ class FoldedGradient {
         result_(result),
         asked_(asked),
         channels_(problem.shape.filters()),
-        room_(std::max(Room<T>(), channels_)),
+        room_(std::max(int64_t(Caches().l2 / sizeof(T)), channels_)),
         around_(room_) {}
 
   void Run() {
@@ -177,9 +172,7 @@ class FoldedGradient {
   bool RunPart(ConvProblem<T> part, Side above, const Range& rows, Side left, const Range& columns,
                T* to, DType result, ConvAlgorithm asked) const {
     const AdjointPart h(h_, above, rows), w(w_, left, columns);
-    if (h.empty() || w.empty()) {
-      if (above != kInside || left != kInside) return false;
-    }
+    if ((h.empty() || w.empty()) && (above != kInside || left != kInside)) return false;
     const FilterStrides& filters = part.filter_strides;
     part.filter = part.filter + (h.first_tap * filters.r + w.first_tap * filters.s);
     part.x = part.x + (h.first_input * part.x_strides.h + w.first_input * part.x_strides.w);
@@ -270,7 +263,8 @@ class FoldedGradient {
   const WindowAxis &h_, &w_;
   const DType result_;
   const ConvAlgorithm asked_;
-  const int64_t channels_, room_;
+  const int64_t channels_;
+  const int64_t room_;  // elements of scratch
   const Buffer<T> around_;
 };
 
@@ -285,8 +279,7 @@ void RunImageGradient(const char* op, const ImageGradient<T>& gradient, DType re
       return RunFewChannels(gradient);
     }
   }
-  const Buffer<T> zeros(shape.channels());
-  std::fill_n(zeros.get(), shape.channels(), T(0));
+  const Buffer<T> zeros = GatherBias<T>(nullptr, 1, shape.channels());
   const FilterStrides& f = gradient.filter_strides;
   const ConvProblem<T> problem{{shape.groups, shape.group_k, shape.group_c, {}, {}},
                                gradient.rows,

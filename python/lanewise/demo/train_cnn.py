@@ -7,6 +7,7 @@ cross-entropy; Adam. A seed gives the same bits for any number of threads.
 from __future__ import annotations
 
 import argparse
+import math
 import subprocess
 import sys
 import time
@@ -119,7 +120,7 @@ def train(digits: Digits, orders: Array, batch: int, seed: int) -> Training:
     adam, losses, seconds = Adam(parameters), [], []
     for epoch, order in enumerate(orders):
         start = time.perf_counter()
-        for rows in np.array_split(order, -(-len(order) // batch)):
+        for rows in np.array_split(order, math.ceil(len(order) / batch)):
             x, labels = digits.train_x[rows], digits.train_y[rows]
             loss, gradients = loss_and_gradients(parameters, x, labels)
             adam.step(parameters, gradients)
@@ -138,10 +139,18 @@ def shuffles(count: int, epochs: int, seed: int) -> Array:
 # ------------------------------------------------------------------------------- the command line
 
 
+def natural(text: str) -> int:
+    """An integer of at least 0."""
+    value = int(text)
+    if value < 0:
+        raise ValueError(text)
+    return value
+
+
 def positive(text: str) -> int:
     """An integer of at least 1."""
-    value = int(text)
-    if value < 1:
+    value = natural(text)
+    if value == 0:
         raise ValueError(text)
     return value
 
@@ -150,11 +159,11 @@ def options(**settings: object) -> argparse.ArgumentParser:
     """The parser of the options; `python -m lanewise demo train` takes them, too."""
     parser = argparse.ArgumentParser(**settings)  # type: ignore[arg-type]
     add = parser.add_argument
-    add("--dtype", choices=("float32", "float64"), default="float32")
-    add("--epochs", type=positive, default=60, metavar="N", help="default %(default)s")
-    add("--batch", type=positive, default=64, metavar="N", help="digits a step (%(default)s)")
-    add("--seed", type=int, default=0, metavar="N", help="of first filters and batches")
-    add("--threads", type=positive, metavar="N", help="default: as many as lanewise sees")
+    add("--dtype", choices=("float32", "float64"), default="float32", help="(default: %(default)s)")
+    add("--epochs", type=positive, default=60, metavar="N", help="(default: %(default)s)")
+    add("--batch", type=positive, default=64, metavar="N", help="digits a step (default: 64)")
+    add("--seed", type=natural, default=0, metavar="N", help="of filters and batches (default: 0)")
+    add("--threads", type=positive, metavar="N", help="(default: as many as lanewise sees)")
     add("--plot", type=Path, metavar="FILE", help="a PNG: filters, loss and confusion matrix")
     add("--compare", choices=("torch",), help="the same in torch: losses, accuracy and times")
     return parser

@@ -12,6 +12,8 @@ from .._array import Array
 from .sheet import BLUE, GREY, INK, PAPER, SIGNED
 from .train_cnn import Digits
 
+MEAN_OF = 20  # batches
+
 
 def draw(path: Path, filters: Array, losses: list[float], digits: Digits, guesses: Array) -> None:
     """Write the PNG: filters of the first layer, losses of all steps, guesses at unseen digits."""
@@ -28,9 +30,14 @@ def draw(path: Path, filters: Array, losses: list[float], digits: Digits, guesse
         left.set_title("Filters of the first layer")
         left.imshow(tiles, cmap=SIGNED, vmin=-limit, vmax=limit)
         left.set_axis_off()
-        middle.set_title("Cross-entropy of each batch")
-        middle.semilogy(np.arange(1, len(losses) + 1), losses, color=BLUE, linewidth=1)
+        middle.set_title("Cross-entropy")
+        steps, run = np.arange(1, len(losses) + 1), min(MEAN_OF, len(losses))
+        means = np.convolve(losses, np.full(run, 1 / run), "valid")
+        middle.semilogy(steps, losses, color=GREY, alpha=0.5, lw=1, label="of a batch")
+        middle.semilogy(steps[run - 1 :], means, color=BLUE, linewidth=2, label=f"mean of {run}")
         middle.set(xlabel="step", facecolor="none")
+        middle.spines[["top", "right"]].set_visible(False)
+        middle.legend(frameon=False)
         right.set_title(f"{np.trace(confusion)} of {confusion.sum()} unseen digits right")
         right.imshow(np.sqrt(confusion), cmap="Blues")
         right.set(xlabel="taken for", ylabel="digit", xticks=range(10), yticks=range(10))

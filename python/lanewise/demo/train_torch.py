@@ -35,9 +35,7 @@ def train(arrays: Any, memory_format: Any) -> dict[str, Any]:
 
     w1, b1, w2, b2, w3, b3 = (arrays[f"parameter{i}"] for i in range(6))
     dense = torch.tensor(w3).permute(3, 2, 0, 1).flatten(1)
-    biases = [
-        torch.tensor(b) for b in (b1, b2, b3)
-    ]  # copies: the next format starts from them, too
+    biases = [torch.tensor(b) for b in (b1, b2, b3)]  # copies, as the next format starts from them
     parameters = [filters(w1), biases[0], filters(w2), biases[1], dense, biases[2]]
     for parameter in parameters:
         parameter.requires_grad_()
