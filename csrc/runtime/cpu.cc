@@ -1,5 +1,6 @@
 #include "runtime/cpu.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -8,6 +9,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <string>
 
@@ -92,13 +94,14 @@ size_t MemoryLimit() {
 }
 
 size_t MemoryAvailable() {
-  std::ifstream file("/proc/meminfo");
-  for (std::string line; std::getline(file, line);) {
-    if (line.compare(0, 13, "MemAvailable:") == 0) {
-      return static_cast<size_t>(std::strtoull(line.c_str() + 13, nullptr, 10)) << 10;
-    }
-  }
-  return SIZE_MAX;
+  const int file = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return SIZE_MAX;
+  char text[512];  // its first lines, of which this is the third
+  const ssize_t length = read(file, text, sizeof(text) - 1);
+  close(file);
+  text[std::max<ssize_t>(length, 0)] = 0;
+  const char* const line = std::strstr(text, "MemAvailable:");
+  return line == nullptr ? SIZE_MAX : std::strtoull(line + 13, nullptr, 10) << 10;
 }
 
 bool IsResident(const void* address) {

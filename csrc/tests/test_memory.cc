@@ -11,6 +11,7 @@
 
 #include "lanewise/conv.h"
 #include "lanewise/conv_backward.h"
+#include "lanewise/memory.h"
 #include "lanewise/neighbors.h"
 #include "lanewise/runtime.h"
 #include "testing.h"
@@ -249,6 +250,14 @@ TEST_CASE("scratch of a search does not grow with its sizes, as neighbors.h says
       CHECK(bytes <= threads * (2 * std::max(l2, l3 / threads) + 4 * kMB) + 4 * kMB);
     }
   }
+}
+
+TEST_CASE("a block is given back without an allocation: there may be no memory left for one") {
+  void* const block = AllocateBlock(size_t{4} << 20);
+  REQUIRE(block != nullptr);
+  const int64_t before = most_bytes = live_bytes.load();
+  CHECK(FreeBlock(block));
+  CHECK(most_bytes == before);
 }
 
 }  // namespace lanewise
