@@ -441,7 +441,8 @@ struct WinogradKernels {
   void (*input)(const float* const* pixels, size_t tiles, size_t first, size_t n, float* v,
                 size_t tile_step, size_t step);
   // sums[i][j] = or, unless `first`, += Σ_{k < depth} rows[i][k] · panel[k][j], summed before it is
-  // added, for i < count <= mr and j < nr. Sums and panel are 64-byte aligned.
+  // added, for i < count <= mr and j < nr. Sums and panel are 64-byte aligned. As many rows behind
+  // the last are fetched into caches.
   void (*multiply)(const float* const* rows, size_t count, size_t depth, const float* panel,
                    bool first, float* sums);
   // out[i·row_stride + j·column_stride + k] = activation(element (i, j) of Aᵀ·m·A + bias[k]), for

