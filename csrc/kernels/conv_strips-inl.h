@@ -240,18 +240,25 @@ HWY_INLINE void SpreadPixels(const T* from, int64_t step, size_t pixels, T* to, 
   for (size_t p = 0; p < pixels; ++p, from += step, to += hn::Lanes(d)) hn::Store(f(from), d, to);
 }
 
+constexpr size_t kSpreadPixels = 8;
+
 template <class T>
 void SpreadChannels(const T* from, int64_t step, size_t pixels, size_t n, T* to, size_t unit) {
   const hn::ScalableTag<T> d;
   const size_t lanes = hn::Lanes(d);
-  size_t c = 0;
   if (n < lanes) {
     return SpreadPixels(from, step, pixels, to,
                         [&](const T* x) HWY_ATTR { return LoadFirst(d, x, n); });
   }
-  for (; c < n; c += lanes, to += unit) {
-    SpreadPixels(from + HWY_MIN(c, n - lanes), step, pixels, to,
-                 [&](const T* x) HWY_ATTR { return hn::LoadU(d, x); });
+  // A few pixels at a time with all their channels, so that memory is read from front to back.
+  for (size_t p = 0; p < pixels; p += kSpreadPixels) {
+    const size_t count = HWY_MIN(kSpreadPixels, pixels - p);
+    T* at = to + p * lanes;
+    for (size_t c = 0; c < n; c += lanes, at += unit) {
+      SpreadPixels(from + HWY_MIN(c, n - lanes), step, count, at,
+                   [&](const T* x) HWY_ATTR { return hn::LoadU(d, x); });
+    }
+    from += static_cast<int64_t>(count) * step;
   }
 }
 

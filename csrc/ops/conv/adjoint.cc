@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "ops/conv/adjoint_planes.h"
 #include "ops/conv/algorithm.h"
 #include "ops/strided.h"
 #include "runtime/buffer.h"
@@ -20,31 +21,6 @@
 
 namespace lanewise {
 namespace {
-
-// The convolution along one axis that gives the outputs phase, phase + stride, … Its taps, in the
-// order of increasing inputs, are w's `first`, first + step, …; a phase that no tap reaches has
-// none, and window 0.
-struct Phase {
-  WindowAxis axis;
-  int64_t first_tap, tap_step;
-
-  Phase(const AdjointAxis& a, int64_t phase) {
-    const int64_t g = std::gcd(a.stride, a.dilation);
-    const int64_t step = a.stride / g, target = phase + a.before;
-    int64_t lowest = 0;
-    while (lowest < std::min(step, a.window) && (target - lowest * a.dilation) % a.stride != 0) {
-      ++lowest;
-    }
-    const bool reached = lowest < std::min(step, a.window);
-    const int64_t taps = reached ? (a.window - 1 - lowest) / step + 1 : 0;
-    first_tap = lowest + std::max<int64_t>(0, taps - 1) * step;
-    tap_step = -step;
-    // Output phase + q·stride meets first_tap at input q + (target - first_tap·dilation)/stride.
-    const int64_t before = reached ? -((target - first_tap * a.dilation) / a.stride) : 0;
-    const int64_t out = CeilDiv(a.out - phase, a.stride);
-    axis = {a.in, taps, 1, a.dilation / g, before, 0, out};
-  }
-};
 
 // Outputs in blocks of `stride` along an axis, the first of which begins at `-cropped`. The outputs
 // of a block are the channels of one convolution: position p of block q meets tap r at input
@@ -242,9 +218,9 @@ void RunPhases(const char* op, ConvProblem<T> problem, const AdjointAxis& h, con
   problem.out_strides.h = h.stride * outs.h;
   problem.out_strides.w = w.stride * outs.w;
   for (int64_t i = 0; i < std::min(h.stride, h.out); ++i) {
-    const Phase rows(h, i);
+    const AdjointPhase rows(h, i);
     for (int64_t j = 0; j < std::min(w.stride, w.out); ++j) {
-      const Phase columns(w, j);
+      const AdjointPhase columns(w, j);
       ConvShape& shape = problem.shape = channels;
       shape.h = rows.axis;
       shape.w = columns.axis;
@@ -263,6 +239,23 @@ void RunPhases(const char* op, ConvProblem<T> problem, const AdjointAxis& h, con
 
 }  // namespace
 
+AdjointPhase::AdjointPhase(const AdjointAxis& a, int64_t phase) {
+  const int64_t g = std::gcd(a.stride, a.dilation);
+  const int64_t step = a.stride / g, target = phase + a.before;
+  int64_t lowest = 0;
+  while (lowest < std::min(step, a.window) && (target - lowest * a.dilation) % a.stride != 0) {
+    ++lowest;
+  }
+  const bool reached = lowest < std::min(step, a.window);
+  const int64_t taps = reached ? (a.window - 1 - lowest) / step + 1 : 0;
+  first_tap = lowest + std::max<int64_t>(0, taps - 1) * step;
+  tap_step = -step;
+  // Output phase + q·stride meets first_tap at input q + (target - first_tap·dilation)/stride.
+  const int64_t before = reached ? -((target - first_tap * a.dilation) / a.stride) : 0;
+  const int64_t out = CeilDiv(a.out - phase, a.stride);
+  axis = {a.in, taps, 1, a.dilation / g, before, 0, out};
+}
+
 template <class T>
 void RunAdjoint(const char* op, ConvProblem<T> problem, const AdjointAxis& h, const AdjointAxis& w,
                 DType result, ConvAlgorithm asked) {
@@ -274,6 +267,11 @@ void RunAdjoint(const char* op, ConvProblem<T> problem, const AdjointAxis& h, co
         if (!finite[image]) RunPhases(op, problem.Images(image, 1), h, w, result, asked);
       }
       return;
+    }
+  }
+  if constexpr (std::is_floating_point_v<T>) {
+    if (asked != ConvAlgorithm::kWinograd && AdjointPlanesPay(problem, h, w)) {
+      return RunAdjointPlanes(problem, h, w);
     }
   }
   RunPhases(op, problem, h, w, result, asked);

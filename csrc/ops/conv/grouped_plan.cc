@@ -116,7 +116,11 @@ void Planner<T>::CutRowsAndUnits() {
   const bool partial = shape.filters() > plan_.lanes && shape.filters() % plan_.lanes > 0;
   plan_.overlapping = !broadcast && partial ? 1 : 0;
   const int64_t sets = units_.count() / plan_.unit_set - plan_.overlapping;
-  const int64_t most_sets = in_place ? sets : std::max<int64_t>(1, l2_ / 2 / plan_.ring());
+  // Planes are read a vector of channels at a time, as few streams: one thread takes 2.5 ms instead
+  // of 2.9 for 7×7, 96 channels at 56², and 3.2 instead of 9.1 for 3×3 with stride 2 at 112².
+  const int64_t most_sets = in_place            ? sets
+                            : plan_.from_planes ? 1
+                                                : std::max<int64_t>(1, l2_ / 2 / plan_.ring());
   const int64_t most_unit_pieces = plan_.to_planes ? sets : sets * plan_.unit_set / 4;
   // The rows above and below a task's are laid out for it as well.
   const int64_t halo = std::max<int64_t>(0, h.window - h.stride) * h.dilation;

@@ -85,7 +85,13 @@ void StripRing<T>::FillInside(const Source<T>& row, int64_t n, int64_t first, in
     return FillPhases(pixels, {n, 0, part_.units, 0}, first, begin, end, length);
   }
   for (int64_t u = 0; u < part_.units; ++u) {
-    const Pixels pixels = Transpose(row, u, begin, end - begin);
+    if (problem_.shape.w.stride == 1 && begin < end && IsVector(u)) {
+      Clear({n, u, 1, 0}, begin - first);
+      Transpose(row, u, begin, end - begin, At(u, n) + (begin - first) * plan_.lanes);
+      Clear({n, u, 1, end - first}, length - (end - first));
+      continue;
+    }
+    const Pixels pixels = Transpose(row, u, begin, end - begin, stage_);
     FillPhases(pixels, {n, u, 1, 0}, first, begin, end, length);
   }
 }
@@ -120,7 +126,7 @@ void StripRing<T>::FillBorder(const Source<T>& row, int64_t n, int64_t first, in
         continue;
       }
       for (int64_t u = 0; u < part_.units; ++u) {
-        Spread(Transpose(row, u, column, 1), 1, {n, u, 1, at});
+        Spread(Transpose(row, u, column, 1, stage_), 1, {n, u, 1, at});
       }
     }
   }
@@ -175,9 +181,16 @@ auto StripRing<T>::Convert(const Source<T>& row, int64_t column, int64_t count) 
   return {stage_, channels};
 }
 
+// Whether the channels that one unit reads are a vector of its strips, all of it.
+template <class T>
+bool StripRing<T>::IsVector(int64_t u) const {
+  const bool as_they_are = channels_.identity() || plan_.access == GroupedAccess::kLookup;
+  return as_they_are && channels_.In(part_.unit + u) == plan_.lanes;
+}
+
 // `count` pixels of the channels that one unit reads.
 template <class T>
-auto StripRing<T>::Transpose(const Source<T>& row, int64_t u, int64_t column, int64_t count)
+auto StripRing<T>::Transpose(const Source<T>& row, int64_t u, int64_t column, int64_t count, T* to)
     -> Pixels {
   const ImageStrides& strides = problem_.x_strides;
   const int64_t channels = channels_.In(part_.unit + u);
@@ -191,11 +204,11 @@ auto StripRing<T>::Transpose(const Source<T>& row, int64_t u, int64_t column, in
   const T* const planes = in_place ? from.InPlace() : planes_;
   const int64_t stride = in_place ? strides.c : count;
   if (channels <= plan_.lanes) {
-    kernels_.transpose(planes, stride, channels, count, stage_, plan_.lanes);
-    return {stage_, plan_.lanes};
+    kernels_.transpose(planes, stride, channels, count, to, plan_.lanes);
+    return {to, plan_.lanes};
   }
-  kernels_.transpose(planes, stride, channels, count, stage_, channels);
-  return {stage_, channels};
+  kernels_.transpose(planes, stride, channels, count, to, channels);
+  return {to, channels};
 }
 
 template class StripRing<float>;

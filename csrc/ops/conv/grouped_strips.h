@@ -57,7 +57,8 @@ class StripRing {
   void Clear(const Place& to, int64_t count);
   void Spread(const Pixels& pixels, int64_t count, const Place& to);
   Pixels Convert(const Source<T>& row, int64_t column, int64_t count);
-  Pixels Transpose(const Source<T>& row, int64_t u, int64_t column, int64_t count);
+  bool IsVector(int64_t u) const;
+  Pixels Transpose(const Source<T>& row, int64_t u, int64_t column, int64_t count, T* to);
 
   const ConvProblem<T>& problem_;
   const ConvKernels<T>& kernels_;

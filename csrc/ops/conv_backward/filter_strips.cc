@@ -217,11 +217,20 @@ class StripsTask {
   void Run(int64_t first_image, int64_t slice, int64_t part, int64_t unit_piece, T* totals) {
     r_ = part / plan_.taps.count;
     s_ = part % plan_.taps.count;
-    unit_ = plan_.units.begin(unit_piece);
-    units_ = plan_.units.end(unit_piece) - unit_;
-    totals_ = totals;
-    std::fill_n(totals, units_ * plan_.totals(), T(0));
     SetOffsets();
+    const int64_t begin = plan_.units.begin(unit_piece), end = plan_.units.end(unit_piece);
+    std::fill_n(totals, (end - begin) * plan_.totals(), T(0));
+    // Planes are read a vector of channels at a time: the rows of 16 of them are few streams, and
+    // next to each other, where planes are small. 384 channels at 14² take 0.61 ms instead of 0.67.
+    units_ = plan_.x.from_planes ? 1 : end - begin;
+    for (unit_ = begin; unit_ < end; unit_ += units_) {
+      totals_ = totals + (unit_ - begin) * plan_.totals();
+      AddBlocks(first_image, slice);
+    }
+  }
+
+ private:
+  void AddBlocks(int64_t first_image, int64_t slice) {
     int64_t sweep = -1;
     for (int64_t b = blocks_.SliceBegin(slice); b < blocks_.SliceBegin(slice + 1); ++b) {
       if (b / blocks_.rows.count != sweep) {
@@ -232,7 +241,6 @@ class StripsTask {
     }
   }
 
- private:
   int64_t taps() const { return plan_.taps.end(s_) - plan_.taps.begin(s_); }
   SweepRows Rows() const {
     const int64_t r = plan_.rows.begin(r_);
