@@ -4,7 +4,7 @@ import lanewise as lw
 import numpy as np
 import pytest
 import reference
-from convolutions import BORDERS, integers, same_everywhere
+from convolutions import BORDERS, assert_same, integers, same_everywhere
 
 
 def check(rng, x_shape, w_shape, groups, dtype=np.float32, **options):
@@ -212,3 +212,21 @@ def test_nan_and_infinity_reach_exactly_their_windows(
 def test_the_choice(group_c, group_k, groups, name):
     x_shape, w_shape = (1, 56, 56, groups * group_c), (3, 3, group_c, groups * group_k)
     assert lw.conv2d_algorithm(x_shape, w_shape, padding=1, groups=groups)[0] == name
+
+
+@pytest.mark.parametrize("options", [{}, {"stride": 2}, {"stride": (1, 2), "padding": 1}])
+@pytest.mark.parametrize(("group_c", "group_k"), [(1, 1), (2, 3)])
+def test_planes_whose_channels_run_backwards_or_are_one(simd, rng, options, group_c, group_k):
+    """Rows of memory, and yet nothing that can be transposed where it is."""
+    channels = 50 * group_c
+    options = options | {"groups": 50, "layout": "NCHW"}
+    x = integers(rng, (2, channels, 8, 9))
+    w = integers(rng, (50 * group_k, group_c, 5, 5))
+    shape = lw.conv2d(x, w, **options).shape
+    for view in (x[:, ::-1].copy()[:, ::-1], np.broadcast_to(x[:, :1], x.shape)):
+        y = lw.conv2d(view, w, **options)
+        np.testing.assert_array_equal(y, lw.conv2d(view.copy(), w, **options))
+    dy = integers(rng, shape)
+    for view in (dy[:, ::-1].copy()[:, ::-1], np.broadcast_to(dy[:, :1], shape)):
+        grads = lw.conv2d_backward(view, x, w, **options)
+        assert_same(grads, lw.conv2d_backward(view.copy(), x, w, **options))

@@ -26,10 +26,16 @@ int64_t StageCount(const ConvProblem<T>& problem, const GroupedPlan& plan) {
   return StagePixels(shape, plan) * std::max(plan.lanes, ChannelsUnder(shape, units * plan.lanes));
 }
 
+// Whether the kernel can transpose planes where they are.
+template <class T>
+bool ReadsPlanesInPlace(const Source<T>& x, const ImageStrides& strides) {
+  return x.native() && strides.w == 1 && strides.c > 0;
+}
+
 template <class T>
 int64_t PlaneCount(const ConvProblem<T>& problem, const GroupedPlan& plan) {
-  const bool as_they_are = problem.x.native() && problem.x_strides.w == 1;
-  if (plan.in_place() || !plan.from_planes || as_they_are) return 0;
+  if (plan.in_place() || !plan.from_planes) return 0;
+  if (ReadsPlanesInPlace(problem.x, problem.x_strides)) return 0;
   return StagePixels(problem.shape, plan) * ChannelsUnder(problem.shape, plan.lanes);
 }
 
@@ -176,7 +182,7 @@ auto StripRing<T>::Transpose(const Source<T>& row, int64_t u, int64_t column, in
   const ImageStrides& strides = problem_.x_strides;
   const int64_t channels = channels_.In(part_.unit + u);
   const Source<T> from = row + (column * strides.w + channels_.FirstIn(part_.unit + u) * strides.c);
-  const bool in_place = from.native() && strides.w == 1 && strides.c > 0;
+  const bool in_place = ReadsPlanesInPlace(from, strides);
   if (!in_place) {
     for (int64_t c = 0; c < channels; ++c) {
       (from + c * strides.c).Read(strides.w, count, planes_ + c * count);

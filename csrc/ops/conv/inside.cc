@@ -121,10 +121,11 @@ bool AreFinite(const ConvProblem<T>& problem, const ConvKernels<T>& kernels) {
   const Work work{groups * per_group, kNsPerElement * double(FilterElements(problem)), 0};
   ParallelFor(work, [&](int64_t index, Scratch) {
     const int64_t group = index / per_group, i = index % per_group;
-    const int64_t tap = i / shape.group_c, c = i % shape.group_c;
-    const int64_t offset = planes ? i * strides.k
-                                  : tap / shape.w.window * strides.r +
-                                        tap % shape.w.window * strides.s + c * strides.c;
+    int64_t offset = i * strides.k;
+    if (!planes) {
+      const int64_t tap = i / shape.group_c, c = i % shape.group_c;
+      offset = tap / shape.w.window * strides.r + tap % shape.w.window * strides.s + c * strides.c;
+    }
     const Source<T> from = problem.filter + (group / shape.groups * strides.n +
                                              group % shape.groups * strides.g + offset);
     constexpr int64_t kChunk = 256;

@@ -12,6 +12,7 @@
 
 #include "ops/conv/adjoint.h"
 #include "ops/conv/form.h"
+#include "ops/conv_backward/few_channels.h"
 #include "ops/conv_backward/gradients.h"
 #include "ops/strided.h"
 #include "runtime/buffer.h"
@@ -273,6 +274,11 @@ template <class T>
 void RunImageGradient(const char* op, const ImageGradient<T>& gradient, DType result,
                       ConvAlgorithm asked) {
   const ConvShape& shape = gradient.shape;
+  if constexpr (std::is_floating_point_v<T>) {
+    if (asked == ConvAlgorithm::kAuto && gradient.rows.constant() && FewChannelsPay<T>(shape)) {
+      return RunFewChannels(gradient);
+    }
+  }
   const Buffer<T> zeros = GatherBias<T>(nullptr, 1, shape.channels());
   const FilterStrides& f = gradient.filter_strides;
   const ConvProblem<T> problem{{shape.groups, shape.group_k, shape.group_c, {}, {}},
