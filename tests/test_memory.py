@@ -72,6 +72,13 @@ dy = np.ones((2**11, 1, 1, 2**11), np.float32)
 dx = measured(lambda: lw.conv2d_backward(dy, (2**11, 4, 4, 2**11), w, wrt="x", groups=2**8).x)
 assert dx[5, 1, 3, 8 * 1 + 2] == 2 == dx.sum()
 """,
+    "conv2d_backward by its image of one channel, with filters for each image": """
+w = every_second((2**13, 4, 4, 1, 2**12), np.float32)
+w[5, 1, 3, 0, 9] = 2
+dy = np.broadcast_to(np.float32(1), (2**13, 1, 32, 2**12))
+dx = measured(lambda: lw.conv2d_backward(dy, (2**13, 4, 35, 1), w, wrt="x").x)
+assert dx[5, 1, 3, 0] == 2 and dx.sum() == 64
+""",
     "conv2d_backward by its filters, of strided images": """
 x = every_second((1, 2**14, 2**13, 4), np.float32)
 dy = np.zeros((1, 2**11, 2**10, 1), np.float32)

@@ -2,7 +2,12 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
 #include "bindings/array.h"
+#include "bindings/options.h"
 #include "lanewise/roofline.h"
 
 namespace lanewise::bindings {
@@ -10,7 +15,14 @@ namespace lanewise::bindings {
 void BindRuntime(py::module_& m) {
   m.attr("__version__") = Version();
   m.attr("compiler") = Compiler();
-  m.def("set_num_threads", &SetNumThreads, py::arg("n"));
+  m.def(
+      "set_num_threads",
+      [](py::handle n) {
+        using Limits = std::numeric_limits<int>;
+        const int64_t count = ParseIndex({"set_num_threads"}, "n", n);
+        SetNumThreads(static_cast<int>(std::clamp<int64_t>(count, Limits::min(), Limits::max())));
+      },
+      py::arg("n"));
   m.def("get_num_threads", &GetNumThreads);
   m.def("set_simd_target", &SetSimdTarget, py::arg("name"));
   m.def("get_simd_target", &GetSimdTarget);

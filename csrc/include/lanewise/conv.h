@@ -31,7 +31,7 @@ constexpr int kActivations = 8;
 enum class ConvAlgorithm : uint8_t {
   kAuto,      ///< what is fastest for the shape of one image, unless SetConvAlgorithm("direct")
   kDirect,    ///< one chain of multiply-adds for each output, in the order (r, s, c)
-  kWinograd,  ///< F(4×4, 3×3): 3×3 filters of stride 1 into float32, by a quarter of the products
+  kWinograd,  ///< fewer products, for float32 and windows of 3×3, 5×5, or 3, 5, 7 in line, stride 1
 };
 
 /// The options of Conv2d and Conv1d.

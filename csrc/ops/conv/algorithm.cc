@@ -122,10 +122,6 @@ bool GroupsAreSmall(const ConvShape& shape) {
   return shape.groups > 1 && shape.group_c > 0 && shape.group_c <= 16 && shape.group_k <= 16;
 }
 
-// Filters are packed for as many images at a time as take this much, where each has its own: half
-// of a small L3.
-constexpr int64_t kBankBytes = int64_t{4} << 20;
-
 template <class T>
 void RunMethod(const ConvProblem<T>& problem, ConvMethod method) {
   switch (method) {
@@ -205,12 +201,17 @@ void SetConvAlgorithm(const std::string& name) {
   process_algorithm.store(static_cast<int>(Parse("set_conv_algorithm", name)));
 }
 
+int64_t BanksAtATime(int64_t bytes) {
+  constexpr int64_t kAll = int64_t{4} << 20;  // half of a small L3
+  return std::max<int64_t>(1, kAll / std::max<int64_t>(1, bytes));
+}
+
 template <class T>
 void RunConv(const ConvProblem<T>& problem, ConvMethod method) {
   if (problem.banks == 1 || problem.forms != nullptr) return RunMethod(problem, method);
   const ConvShape& shape = problem.shape;
   const int64_t bytes = shape.filters() * shape.terms() * int64_t{sizeof(T)};
-  const int64_t at_a_time = std::max<int64_t>(1, kBankBytes / std::max<int64_t>(1, bytes));
+  const int64_t at_a_time = BanksAtATime(bytes);
   for (int64_t image = 0; image < problem.batch; image += at_a_time) {
     RunMethod(problem.Images(image, std::min(at_a_time, problem.batch - image)), method);
   }

@@ -3,6 +3,7 @@
 #define LANEWISE_OPS_CONV_ALGORITHM_H_
 
 #include <cstddef>
+#include <cstdint>
 
 #include "lanewise/conv.h"
 #include "ops/conv/problem.h"
@@ -20,6 +21,9 @@ struct ConvDecision {
 // kWinograd where it does not apply.
 ConvDecision ChooseConvMethod(const char* op, const ConvShape& shape, DType result,
                               ConvAlgorithm asked);
+
+// For how many images filters are packed at a time where each has its own, of so many bytes.
+int64_t BanksAtATime(int64_t bytes);
 
 // The tile of kWinogradTiles that takes least time, or kWinogradTileCount if none is for such
 // windows; a function of the shape of one image and the target.

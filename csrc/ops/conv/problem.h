@@ -112,7 +112,7 @@ void RunDirect(const ConvProblem<T>& problem);
 template <class T>
 void RunGrouped(const ConvProblem<T>& problem);
 
-// Another sum, for 3×3 filters with stride 1: F(4×4, 3×3).
+// Another sum, for the windows of kWinogradTiles with stride 1.
 void RunWinograd(const ConvProblem<float>& problem);
 
 }  // namespace lanewise

@@ -27,6 +27,17 @@ struct ImageGradient {
   FilterStrides filter_strides;
   Sink<T> dx;
   ImageStrides dx_strides;
+
+  // The same for images [begin, begin + count) only.
+  ImageGradient Images(int64_t begin, int64_t count) const {
+    ImageGradient part = *this;
+    part.batch = count;
+    part.banks = banks == 1 ? 1 : count;
+    part.dy = dy + begin * dy_strides.n;
+    part.filter = filter + (banks == 1 ? 0 : begin * filter_strides.n);
+    part.dx = dx + begin * dx_strides.n;
+    return part;
+  }
 };
 
 // dw from x and dy: for each bank, tap, input channel c of a group and filter k of it, the sum over

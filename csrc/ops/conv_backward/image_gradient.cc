@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "ops/conv/adjoint.h"
+#include "ops/conv/algorithm.h"
 #include "ops/conv/form.h"
 #include "ops/conv_backward/few_channels.h"
 #include "ops/conv_backward/gradients.h"
@@ -276,7 +277,12 @@ void RunImageGradient(const char* op, const ImageGradient<T>& gradient, DType re
   const ConvShape& shape = gradient.shape;
   if constexpr (std::is_floating_point_v<T>) {
     if (asked == ConvAlgorithm::kAuto && gradient.rows.constant() && FewChannelsPay<T>(shape)) {
-      return RunFewChannels(gradient);
+      if (gradient.banks == 1) return RunFewChannels(gradient);
+      const int64_t some = BanksAtATime(shape.filters() * shape.terms() * int64_t{sizeof(T)});
+      for (int64_t i = 0; i < gradient.batch; i += some) {
+        RunFewChannels(gradient.Images(i, std::min(some, gradient.batch - i)));
+      }
+      return;
     }
   }
   const Buffer<T> zeros = GatherBias<T>(nullptr, 1, shape.channels());
