@@ -68,12 +68,10 @@ class FilterDirect {
   void SumTile(int64_t rows, int64_t lanes, int64_t segments, int64_t depth, bool first,
                const Pieces& pieces, MemoryAhead* ahead, T* sums) const;
   void AddSlices(T* shared) const;
-  void Write(int64_t filter, const TileBox& box, const T* sums, T* chunk) const {
-    writer_.Write(filter / shape_.groups, filter % shape_.groups, box, sums, chunk);
-  }
+  void Write(int64_t filter, const TileBox& box, const T* sums, T* chunk) const;
 
-  // Filters of a group are counted as one, and their sums have so many elements.
-  int64_t filters() const { return g_.banks * shape_.groups; }
+  // Filters of a set of groups are counted as one, and their sums have so many elements.
+  int64_t filters() const { return g_.banks * plan_.sets; }
   int64_t size() const { return plan_.whole.tiles() * plan_.tile; }
 
   const FilterGradient<T>& g_;
@@ -131,9 +129,13 @@ void FilterDirect<T>::SumChain(const TileBox& box, const BlockRun<T>* runs, int6
     SumTile(tiling.swapped ? ny : nx, tiling.swapped ? nx : ny, segments, depth, first, pieces,
             ahead, sums.data + sums.whole.Index(y, x, r, t) * plan_.tile);
   };
+  const auto place_dy = [&](int64_t unit) {
+    for (int64_t s = 0; s < segments; ++s) ys[s] = runs[s].dy + unit * plan_.dy.unit;
+  };
   for (int64_t y = box.y; y < box.y_end; ++y) {
-    for (int64_t s = 0; s < segments; ++s) ys[s] = runs[s].dy + (y - box.y) * plan_.dy.unit;
+    if (!tiling.by_group) place_dy(y - box.y);
     for (int64_t x = box.x; x < box.x_end; ++x) {
+      if (tiling.by_group) place_dy(x - box.x);
       for (int64_t r = box.r; r < box.r_end; ++r) {
         for (int64_t t = box.t; t < box.t_end; ++t) tile(y, x, r, t);
       }
@@ -147,8 +149,7 @@ void FilterDirect<T>::SumBox(int64_t filter, int64_t slice, const TileBox& box,
                              const PackedBlock<T>& block, const Pieces& pieces,
                              const Sums& sums) const {
   const FilterTerms& terms = plan_.terms;
-  const BlockPacker<T> packer(g_, plan_, filter / shape_.groups, filter % shape_.groups, box,
-                              block);
+  const BlockPacker<T> packer(g_, plan_, filter / plan_.sets, filter % plan_.sets, box, block);
   packer.FillPast();
   const int64_t begin = terms.slices.begin(slice), slice_end = terms.slices.end(slice);
   for (int64_t chain = begin; chain < slice_end; chain += plan_.block_chains) {
@@ -161,6 +162,17 @@ void FilterDirect<T>::SumBox(int64_t filter, int64_t slice, const TileBox& box,
       SumChain(box, block.runs + (first - run), count, plan_.At(first).width, i == begin, pieces,
                &ahead, sums);
     }
+  }
+}
+
+template <class T>
+void FilterDirect<T>::Write(int64_t filter, const TileBox& box, const T* sums, T* chunk) const {
+  if (!plan_.tiling.by_group) {
+    return writer_.Write(filter / plan_.sets, filter % plan_.sets, box, sums, chunk);
+  }
+  const TileBox one{0, 1, 0, 1, box.r, box.r_end, box.t, box.t_end};
+  for (int64_t group = box.x; group < box.x_end; ++group, sums += one.tiles() * plan_.tile) {
+    writer_.Write(filter, group, one, sums, chunk);
   }
 }
 

@@ -65,12 +65,12 @@ void PackPixels(const ConvKernels<T>& kernels, const Source<T>& from, int64_t st
 
 template <class T>
 BlockPacker<T>::BlockPacker(const FilterGradient<T>& g, const FilterDirectPlan& plan, int64_t bank,
-                            int64_t group, const TileBox& box, const PackedBlock<T>& block)
+                            int64_t set, const TileBox& box, const PackedBlock<T>& block)
     : g_(g),
       plan_(plan),
       kernels_(ConvKernelsFor<T>(ActiveTarget())),
       bank_(bank),
-      group_(group),
+      set_(set),
       box_(box),
       block_(block) {}
 
@@ -79,7 +79,7 @@ template <class T>
 void BlockPacker<T>::PackColumns(const Source<T>& from, int64_t step, int64_t n, T* to) const {
   const int64_t unit = plan_.tiling.x_unit, c = box_.x * unit;
   PackPixels(kernels_, from + c * g_.x_strides.c, step, n, g_.x_strides.c,
-             std::min(box_.x_end * unit, plan_.shape.group_c) - c, unit, to, plan_.x.unit);
+             std::min(box_.x_end * unit, plan_.set_c) - c, unit, to, plan_.x.unit);
 }
 
 template <class T>
@@ -150,7 +150,7 @@ void BlockPacker<T>::PackX(int64_t run, int64_t end) const {
     for (; run < end; ++run) *block_run++ = {nullptr, block_.strip, 0};
     return;
   }
-  const Source<T> x = g_.x + group_ * plan_.shape.group_c * g_.x_strides.c;
+  const Source<T> x = g_.x + set_ * plan_.set_c * g_.x_strides.c;
   const int64_t line_size = plan_.columns.length() * plan_.tiling.x_unit;
   T* to = block_.strip;
   for (int64_t last; run < end; run = last) {
@@ -168,10 +168,11 @@ void BlockPacker<T>::PackX(int64_t run, int64_t end) const {
 
 template <class T>
 void BlockPacker<T>::PackDy(int64_t run, int64_t end) const {
-  const int64_t unit = plan_.tiling.y_tile;
-  const int64_t k = box_.y * unit, channels = std::min(box_.y_end * unit, plan_.shape.group_k) - k;
+  const int64_t unit = plan_.tiling.y_unit;
+  const auto [y, y_end] = plan_.YUnits(box_);
+  const int64_t k = y * unit, channels = std::min(y_end * unit, plan_.set_k) - k;
   const ImageStrides& strides = g_.dy_strides;
-  const Source<T> dy = g_.dy + (group_ * plan_.shape.group_k + k) * strides.c;
+  const Source<T> dy = g_.dy + (set_ * plan_.set_k + k) * strides.c;
   BlockRun<T>* block_run = block_.runs;
   T* to = block_.panels;
   // Lines that follow each other in memory are one.
@@ -198,8 +199,7 @@ template <class T>
 MemoryAhead BlockPacker<T>::Ahead(int64_t run, int64_t end) const {
   MemoryAhead ahead{nullptr, nullptr, nullptr, nullptr};
   end = std::min(end, plan_.terms.runs);
-  if (plan_.boxes.count() > 1 || plan_.shape.groups > 1 || plan_.terms.pieces.count > 1 ||
-      run >= end) {
+  if (plan_.boxes.count() > 1 || plan_.sets > 1 || plan_.terms.pieces.count > 1 || run >= end) {
     return ahead;
   }
   const auto dense = [&](const Source<T>& data, const ImageStrides& strides, int64_t channels) {
@@ -211,11 +211,11 @@ MemoryAhead BlockPacker<T>::Ahead(int64_t run, int64_t end) const {
     return reinterpret_cast<const char*>((data + (image * strides.n + line * strides.h)).InPlace());
   };
   const TermRun first = plan_.At(run), last = plan_.At(end - 1);
-  if (dense(g_.dy, g_.dy_strides, plan_.shape.group_k)) {
+  if (dense(g_.dy, g_.dy_strides, plan_.set_k)) {
     ahead.dy = at(g_.dy, g_.dy_strides, first, first.line);
     ahead.dy_end = at(g_.dy, g_.dy_strides, last, last.line + 1);
   }
-  if (dense(g_.x, g_.x_strides, plan_.shape.group_c)) {
+  if (dense(g_.x, g_.x_strides, plan_.set_c)) {
     const WindowAxis& h = plan_.shape.h;
     const auto past = [&](int64_t line) {
       return std::clamp<int64_t>(h.Input(line, h.window - 1) + 1, 0, h.in);
@@ -226,17 +226,21 @@ MemoryAhead BlockPacker<T>::Ahead(int64_t run, int64_t end) const {
   return ahead;
 }
 
-// What the kernels read and nobody packs: channels past the last, and the end of the strip.
+// What the kernels read and nobody packs: channels past the last, and the ends of both.
 template <class T>
 void BlockPacker<T>::FillPast() const {
-  if (box_.x_end * plan_.tiling.x_unit > plan_.shape.group_c && !plan_.one_value) {
+  if (box_.x_end * plan_.tiling.x_unit > plan_.set_c && !plan_.one_value) {
     std::fill_n(block_.strip + (box_.x_end - 1 - box_.x) * plan_.x.unit, plan_.x.unit, T(0));
   }
   std::fill_n(block_.strip + (box_.x_end - box_.x) * plan_.x.unit, plan_.nr, T(0));
   if (plan_.one_value) g_.x.Read(1, 1, block_.strip);
-  if (!plan_.in_place && box_.y_end * plan_.tiling.y_tile > plan_.shape.group_k) {
-    std::fill_n(block_.panels + (box_.y_end - 1 - box_.y) * plan_.dy.unit, plan_.dy.unit, T(0));
+  if (plan_.in_place) return;
+  const auto [y, y_end] = plan_.YUnits(box_);
+  T* const past = block_.panels + (y_end - y) * plan_.dy.unit;
+  if (y_end * plan_.tiling.y_unit > plan_.set_k) {
+    std::fill_n(past - plan_.dy.unit, plan_.dy.unit, T(0));
   }
+  std::fill_n(past, plan_.nr, T(0));
 }
 
 template class BlockPacker<float>;

@@ -29,7 +29,7 @@ struct PackedBlock {
   template <class F>
   static void ForEach(const FilterDirectPlan& plan, const F& f) {
     f(&PackedBlock::strip, plan.boxes.x.longest() * plan.x.unit + plan.nr);
-    f(&PackedBlock::panels, plan.in_place ? 0 : plan.boxes.y.longest() * plan.dy.unit);
+    f(&PackedBlock::panels, plan.in_place ? 0 : plan.most_y_units() * plan.dy.unit + plan.nr);
     f(&PackedBlock::runs, plan.block_runs());
   }
 };
@@ -53,7 +53,7 @@ struct MemoryAhead {
 template <class T>
 class BlockPacker {
  public:
-  BlockPacker(const FilterGradient<T>& g, const FilterDirectPlan& plan, int64_t bank, int64_t group,
+  BlockPacker(const FilterGradient<T>& g, const FilterDirectPlan& plan, int64_t bank, int64_t set,
               const TileBox& box, const PackedBlock<T>& block);
 
   // Once, before the first block: what kernels read and Pack leaves as it is.
@@ -77,7 +77,7 @@ class BlockPacker {
   const FilterGradient<T>& g_;
   const FilterDirectPlan& plan_;
   const ConvKernels<T>& kernels_;
-  const int64_t bank_, group_;
+  const int64_t bank_, set_;
   const TileBox box_;
   const PackedBlock<T> block_;
 };

@@ -49,9 +49,14 @@ StripPlaces::StripPlaces(const WindowAxis& axis, int64_t taps, int64_t n, bool s
   if (!side_by_side && taps * n < count) *this = {1, n, taps, n, axis.stride, axis.dilation};
 }
 
+bool TapsJoin(const ConvShape& shape) {
+  return shape.w.window > 1 && shape.group_c <= kFewChannels &&
+         shape.w.stride % shape.w.dilation == 0;
+}
+
 FilterTiling::FilterTiling(const ConvShape& shape, int64_t mr, int64_t nr) {
   const int64_t c = shape.group_c, k = shape.group_k, s = shape.w.window;
-  const bool joinable = s > 1 && c <= kFewChannels && shape.w.stride % shape.w.dilation == 0;
+  const bool joinable = TapsJoin(shape);
   double best = 0;
   for (const bool swap : {false, true}) {
     const int64_t x = swap ? nr : mr, y = swap ? mr : nr;
@@ -75,6 +80,9 @@ FilterTiling::FilterTiling(const ConvShape& shape, int64_t mr, int64_t nr) {
       taps = join ? CeilDiv(s * c, x) : s;
     }
   }
+  by_group = shape.groups > 1 && joined && y_units == 1;
+  if (by_group) x_units = shape.groups;
+  y_unit = by_group ? k : swapped ? y_tile : std::min(y_tile, RoundUp(k, nr / 2));
 }
 
 TileBoxes::TileBoxes(const FilterTiling& tiling, int64_t rows, int64_t tile_bytes, int64_t tasks) {
@@ -116,15 +124,17 @@ FilterDirectPlan::FilterDirectPlan(const FilterGradient<T>& g)
       nr(ConvBackwardKernelsFor<T>(ActiveTarget()).nr),
       tile(mr * nr),
       tiling(shape, mr, nr),
+      sets(tiling.by_group ? 1 : shape.groups),
+      set_c(shape.channels() / sets),
+      set_k(shape.filters() / sets),
       whole{0, tiling.x_units, 0, tiling.y_units, 0, shape.h.window, 0, tiling.taps},
-      terms(shape, g.batch / g.banks,
-            g.banks * shape.groups * whole.tiles() * tile * int64_t(sizeof(T))),
+      terms(shape, g.batch / g.banks, g.banks * sets * whole.tiles() * tile * int64_t(sizeof(T))),
       // Products at half the peak, and what is packed.
-      ns(double(g.banks * shape.groups * whole.tiles()) * double(g.terms()) * double(sizeof(T)) +
+      ns(double(g.banks * sets * whole.tiles()) * double(g.terms()) * double(sizeof(T)) +
          0.2 * double(g.terms()) * double(shape.channels() + shape.filters())),
       boxes(tiling, shape.h.window, tile * sizeof(T),
             CeilDiv(ThreadsFor(ns) == 1 ? 1 : 2 * ThreadsFor(ns),
-                    g.banks * shape.groups * terms.slices.count)),
+                    g.banks * sets * terms.slices.count)),
       longest(terms.pieces.longest()),
       taps(tiling.joined ? shape.w.window : boxes.t.longest()),
       columns(shape.w, taps, longest, tiling.joined) {
@@ -135,7 +145,7 @@ FilterDirectPlan::FilterDirectPlan(const FilterGradient<T>& g)
     block_chains *= 2;
   }
   x = {columns.step * tiling.x_unit, StripSize(block_chains)};
-  dy = {tiling.y_tile, PanelSize(block_chains)};
+  dy = {tiling.y_unit, PanelSize(block_chains)};
   one_segment = boxes.r.longest() == 1 && taps == 1;
   ReadInPlace(g);
 }
@@ -155,7 +165,7 @@ void FilterDirectPlan::ReadInPlace(const FilterGradient<T>& g) {
   in_place = g.dy.native() && ys.c == 1 && ys.w >= 0 && shape.group_k % (nr / 2) == 0 &&
              !tiling.swapped && (one_value || ys.w * int64_t(sizeof(T)) <= kDensePixel);
   if (in_place) {
-    dy = {ys.w, nr};
+    dy = {ys.w, tiling.y_unit};
     one_segment =
         one_segment && ys.h == longest * ys.w && (terms.images == 1 || ys.n == terms.lines * ys.h);
   }

@@ -5,6 +5,7 @@
 #define LANEWISE_OPS_CONV_BACKWARD_FILTER_DIRECT_PLAN_H_
 
 #include <cstdint>
+#include <utility>
 
 #include "ops/conv/problem.h"
 #include "ops/conv_backward/gradients.h"
@@ -40,15 +41,20 @@ struct StripPlaces {
       : step(step_), shift(shift_), runs(runs_), count(count_), unit(unit_), run_unit(run) {}
 };
 
+// Whether taps of a filter row may be joined: channels are few, and inputs neighbours.
+bool TapsJoin(const ConvShape& shape);
+
 // How channels and taps fill register tiles. A unit is the channels that are packed side by side.
 // Taps of a filter row whose inputs are neighbours are joined where channels are few: a tile is
-// then some of the S·C pairs (s, c).
+// then some of the S·C pairs (s, c). Where a group is then one unit of x and one of dy, the units
+// of all groups are packed at once, in the order of memory.
 struct FilterTiling {
   bool swapped;            // lanes are channels of x, rows those of dy
   bool joined;             // there is then one unit of x, of all channels
   int64_t x_tile, y_tile;  // channels of a tile
-  int64_t x_unit;
-  int64_t x_units, y_units;
+  bool by_group;           // units of x and dy are whole groups, and multiplied as such
+  int64_t x_unit, y_unit;
+  int64_t x_units, y_units;  // of a group; with by_group x_units are the groups
   int64_t taps;  // tiles of x per filter row and unit: its taps, or pieces of the joined ones
 
   FilterTiling(const ConvShape& shape, int64_t mr, int64_t nr);
@@ -67,7 +73,7 @@ struct TileBox {
   }
 };
 
-// The tiles of one group's filters cut into boxes: into as many as keep the sums of each in a
+// The tiles of one set's filters cut into boxes: into as many as keep the sums of each in a
 // quarter of L2, and at least `tasks`.
 struct TileBoxes {
   Split x, y, r, t;
@@ -98,13 +104,20 @@ struct FilterDirectPlan {
     return {piece / terms.pieces.count, terms.pieces.begin(piece % terms.pieces.count),
             terms.width(piece % terms.pieces.count), run % terms.lines};
   }
+  // The units of dy that a box needs, [first, second), and the most of them.
+  std::pair<int64_t, int64_t> YUnits(const TileBox& box) const {
+    return tiling.by_group ? std::pair(box.x, box.x_end) : std::pair(box.y, box.y_end);
+  }
+  int64_t most_y_units() const { return tiling.by_group ? boxes.x.longest() : boxes.y.longest(); }
   // Runs, and so pointers to lines, of a block.
   int64_t block_runs() const { return block_chains * terms.chain; }
 
   const ConvShape shape;
   const int64_t mr, nr, tile;  // tile: elements of one
   const FilterTiling tiling;
-  const TileBox whole;  // all tiles of a group's filters
+  // Groups that are packed and cut into boxes together are a set: all of them, or each on its own.
+  const int64_t sets, set_c, set_k;
+  const TileBox whole;  // all tiles of a set's filters
   const FilterTerms terms;
   const double ns;
   const TileBoxes boxes;
@@ -120,9 +133,9 @@ struct FilterDirectPlan {
  private:
   int64_t Lines(int64_t rows, int64_t runs) const;
   int64_t StripSize(int64_t chains) const;
-  int64_t PanelSize(int64_t chains) const { return chains * terms.chain * longest * tiling.y_tile; }
+  int64_t PanelSize(int64_t chains) const { return chains * terms.chain * longest * tiling.y_unit; }
   int64_t BlockElements(int64_t chains) const {
-    return boxes.x.longest() * StripSize(chains) + boxes.y.longest() * PanelSize(chains);
+    return boxes.x.longest() * StripSize(chains) + most_y_units() * PanelSize(chains);
   }
   template <class T>
   void ReadInPlace(const FilterGradient<T>& g);

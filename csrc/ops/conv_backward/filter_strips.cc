@@ -18,6 +18,7 @@
 #include "kernels/kernels.h"
 #include "ops/conv/grouped_plan.h"
 #include "ops/conv/grouped_strips.h"
+#include "ops/conv_backward/filter_direct_plan.h"
 #include "ops/strided.h"
 #include "runtime/buffer.h"
 #include "runtime/cpu.h"
@@ -26,8 +27,10 @@
 namespace lanewise {
 namespace {
 
-// Of a group in, out, and their product. Groups of 16, 16 are faster as outer products.
-constexpr int64_t kMostChannels = 16, kMostPairs = 128;
+// Of a group in, out, and their product; and the product from which outer products are faster if
+// they join taps: 16 groups of 8→16 channels, 28², 8 images, 3×3, take 1.15 ms instead of 1.92, and
+// groups of 8→8 1.53 instead of 1.75 (two threads).
+constexpr int64_t kMostChannels = 16, kMostPairs = 128, kJoinedPairs = 64;
 constexpr int64_t kBlockTerms = 256;
 // Slices are made while channels times slices are no more than this, for threads to share; totals
 // of all slices have at most so many elements; and each slice so many products.
@@ -461,7 +464,8 @@ class StripsGradient {
 
 bool StripsSuit(const ConvShape& shape) {
   const int64_t c = shape.group_c, k = shape.group_k;
-  const bool few = c <= kMostChannels && k <= kMostChannels && c * k <= kMostPairs;
+  const bool few = c <= kMostChannels && k <= kMostChannels && c * k <= kMostPairs &&
+                   (c * k < kJoinedPairs || !TapsJoin(shape));
   return shape.groups > 1 && (few || c == 1);
 }
 
