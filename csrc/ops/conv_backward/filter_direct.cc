@@ -4,11 +4,11 @@
 // as [unit of channels][term][channel], x as strips [unit][line][column][channel] that have the
 // padding around them, so that each tap of a line is a shift of the strip's start.
 //
-// The terms of a sum are cut in *chains* of about kChain: whole lines of dy's images, or a piece of
-// a line. Each is one chain of multiply-adds that starts at zero; the sums of chains are added in
-// order within a *slice* of them, and then those of the slices. With chains of L terms, N chains in
-// a slice and S slices a result is within (L + N + S)·ε·Σ|x||dy| of the sum, ε half an ulp of 1;
-// L < 2·kChain, and all three follow from the shapes only.
+// The terms of a sum are cut in *chains* of 128 to 256 or so: whole lines of dy's images, or a
+// piece of a line. Each is one chain of multiply-adds that starts at zero; the sums of chains are
+// added in order within a *slice* of them, and then those of the slices. With chains of L terms, N
+// chains in a slice and S slices a result is within (L + N + S)·ε·Σ|x||dy| of the sum, ε half an
+// ulp of 1; L < 512, and all three follow from the shapes and the target only.
 #include "ops/conv_backward/filter_direct.h"
 
 #include <algorithm>

@@ -12,7 +12,11 @@
 namespace lanewise {
 namespace {
 
-constexpr int64_t kChain = 256;        // terms, about
+// A chain has about as many terms as lanes of this much, so that these, and the rows of two tiles,
+// stay in L1; but 256 at most. With AVX-512 that is 128: twice as many took one thread 6 to 12 %
+// longer (1×1 64→256 at 56², 3×3 and 4×4 with stride 2 from 64 to 128). With AVX2 it is 256: half
+// as many took 3 to 9 % longer.
+constexpr int64_t kChainBytes = 16 << 10, kMostChain = 256;
 constexpr int64_t kSliceTerms = 2048;  // at least, about
 constexpr int64_t kMostSlices = 16;
 constexpr int64_t kSliceBytes = 4 << 20;  // of the sums of all slices
@@ -27,11 +31,12 @@ constexpr int64_t kDensePixel = 128;
 
 }  // namespace
 
-FilterTerms::FilterTerms(const ConvShape& shape, int64_t images_, int64_t sums_bytes)
+FilterTerms::FilterTerms(const ConvShape& shape, int64_t images_, int64_t lane_bytes,
+                         int64_t sums_bytes)
     : images(images_), lines(shape.h.out) {
-  const int64_t width = shape.w.out;
-  pieces = Split(width, 1, width, (width + kChain / 2) / kChain);
-  chain = pieces.count > 1 ? 1 : std::max<int64_t>(1, (kChain + width / 2) / width);
+  const int64_t width = shape.w.out, terms = std::min(kMostChain, kChainBytes / lane_bytes);
+  pieces = Split(width, 1, width, (width + terms / 2) / terms);
+  chain = pieces.count > 1 ? 1 : std::max<int64_t>(1, (terms + width / 2) / width);
   runs = images * pieces.count * lines;
   chains = std::max<int64_t>(1, CeilDiv(runs, chain));
   const int64_t most = std::min(kMostSlices, kSliceBytes / std::max<int64_t>(1, sums_bytes));
@@ -128,7 +133,8 @@ FilterDirectPlan::FilterDirectPlan(const FilterGradient<T>& g)
       set_c(shape.channels() / sets),
       set_k(shape.filters() / sets),
       whole{0, tiling.x_units, 0, tiling.y_units, 0, shape.h.window, 0, tiling.taps},
-      terms(shape, g.batch / g.banks, g.banks * sets * whole.tiles() * tile * int64_t(sizeof(T))),
+      terms(shape, g.batch / g.banks, nr * int64_t(sizeof(T)),
+            g.banks * sets * whole.tiles() * tile * int64_t(sizeof(T))),
       // Products at half the peak, and what is packed.
       ns(double(g.banks * sets * whole.tiles()) * double(g.terms()) * double(sizeof(T)) +
          0.2 * double(g.terms()) * double(shape.channels() + shape.filters())),

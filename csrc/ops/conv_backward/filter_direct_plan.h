@@ -22,7 +22,8 @@ struct FilterTerms {
   int64_t chains;  // one without terms where there are no images
   Split slices;    // of chains
 
-  FilterTerms(const ConvShape& shape, int64_t images_, int64_t sums_bytes);
+  // The bytes are those of a tile's lanes, and of all sums.
+  FilterTerms(const ConvShape& shape, int64_t images_, int64_t lane_bytes, int64_t sums_bytes);
   int64_t width(int64_t piece) const { return pieces.end(piece) - pieces.begin(piece); }
 };
 
