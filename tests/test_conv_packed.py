@@ -12,9 +12,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import test_conv1d
-import test_conv2d
-import test_conv_transpose2d
-from convolutions import TO_NCHW, integers, to_oihw
+from convolutions import TO_NCHW, convolutions, integers, to_oihw, transposed_convolutions
 from hypothesis import given
 from hypothesis import strategies as st
 from test_runtime import run
@@ -102,7 +100,7 @@ def test_same_bits_in_every_dtype(rng, case, layout, dtype):
     same(lw.conv2d(x, lw.pack_filter(w, **of_filter), **options), lw.conv2d(x, w, **options))
 
 
-@given(test_conv2d.convolutions(), st.sampled_from(["NHWC", "NCHW"]), st.booleans())
+@given(convolutions(), st.sampled_from(["NHWC", "NCHW"]), st.booleans())
 def test_conv2d_of_any_shape(case, layout, early):
     x_shape, w_shape, dtype, options, seed = case
     rng = np.random.default_rng(seed)
@@ -128,7 +126,7 @@ def test_conv1d_of_any_shape(case, channels_last, early):
     same(lw.conv1d(x, packed, layout=layout, **options), lw.conv1d(x, w, layout=layout, **options))
 
 
-@given(test_conv_transpose2d.cases(), st.booleans())
+@given(transposed_convolutions(), st.booleans())
 def test_conv_transpose2d_of_any_shape(case, channels_last):
     x_shape, w_shape, options, seed = case
     rng = np.random.default_rng(seed)
