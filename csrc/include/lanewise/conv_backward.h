@@ -67,6 +67,7 @@ void Conv2dBackward(const TensorView& dy, const TensorView& x, const TensorView&
 void Conv1dBackward(const TensorView& dy, const TensorView& x, const TensorView& w,
                     const Conv2dOptions& options, const ConvGradients& gradients);
 
+/// @{
 /// The same for packed filters, of which the copy of w is read: the gradients need other forms,
 /// which are not kept. The options must agree with those that w was packed with.
 Shape Conv2dBiasShape(const Shape& x, const PackedFilter& w, const Conv2dOptions& options);
@@ -75,6 +76,7 @@ void Conv2dBackward(const TensorView& dy, const TensorView& x, const PackedFilte
                     const Conv2dOptions& options, const ConvGradients& gradients);
 void Conv1dBackward(const TensorView& dy, const TensorView& x, const PackedFilter& w,
                     const Conv2dOptions& options, const ConvGradients& gradients);
+/// @}
 
 /// The shape of ConvTranspose2d's bias: (K,).
 Shape ConvTranspose2dBiasShape(const Shape& x, const Shape& w,
@@ -90,11 +92,13 @@ Shape ConvTranspose2dBiasShape(const Shape& x, const Shape& w,
 void ConvTranspose2dBackward(const TensorView& dy, const TensorView& x, const TensorView& w,
                              const ConvTranspose2dOptions& options, const ConvGradients& gradients);
 
+/// @{
 /// The same for packed filters, with whose groups and layout the options must agree.
 Shape ConvTranspose2dBiasShape(const Shape& x, const PackedFilter& w,
                                const ConvTranspose2dOptions& options);
 void ConvTranspose2dBackward(const TensorView& dy, const TensorView& x, const PackedFilter& w,
                              const ConvTranspose2dOptions& options, const ConvGradients& gradients);
+/// @}
 
 }  // namespace lanewise
 

@@ -17,6 +17,8 @@ namespace {
 // longer (1×1 64→256 at 56², 3×3 and 4×4 with stride 2 from 64 to 128). With AVX2 it is 256: half
 // as many took 3 to 9 % longer.
 constexpr int64_t kChainBytes = 16 << 10, kMostChain = 256;
+// Terms that are packed at a time, about, where windows share no lines.
+constexpr int64_t kBlock = 256;
 constexpr int64_t kSliceTerms = 2048;  // at least, about
 constexpr int64_t kMostSlices = 16;
 constexpr int64_t kSliceBytes = 4 << 20;  // of the sums of all slices
@@ -35,7 +37,7 @@ FilterTerms::FilterTerms(const ConvShape& shape, int64_t images_, int64_t lane_b
                          int64_t sums_bytes)
     : images(images_), lines(shape.h.out) {
   const int64_t width = shape.w.out, terms = std::min(kMostChain, kChainBytes / lane_bytes);
-  pieces = Split(width, 1, width, (width + terms / 2) / terms);
+  pieces = Split(width, 1, width, (width + kMostChain / 2) / kMostChain);
   chain = pieces.count > 1 ? 1 : std::max<int64_t>(1, (terms + width / 2) / width);
   runs = images * pieces.count * lines;
   chains = std::max<int64_t>(1, CeilDiv(runs, chain));
@@ -144,10 +146,12 @@ FilterDirectPlan::FilterDirectPlan(const FilterGradient<T>& g)
       longest(terms.pieces.longest()),
       taps(tiling.joined ? shape.w.window : boxes.t.longest()),
       columns(shape.w, taps, longest, tiling.joined) {
-  // As many chains as save lines that windows of neighbouring outputs share.
+  // As many chains as save lines that windows of neighbouring outputs share, and kBlock terms:
+  // fewer pixels at a time are slow to transpose.
   const int64_t most = int64_t(Caches().l2) / 2 / int64_t(sizeof(T));
   while (block_chains < terms.slices.longest() && BlockElements(2 * block_chains) <= most &&
-         8 * StripSize(2 * block_chains) < 7 * 2 * StripSize(block_chains)) {
+         (3 * block_chains * terms.chain * longest <= 2 * kBlock ||
+          8 * StripSize(2 * block_chains) < 7 * 2 * StripSize(block_chains))) {
     block_chains *= 2;
   }
   x = {columns.step * tiling.x_unit, StripSize(block_chains)};
