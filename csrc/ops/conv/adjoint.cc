@@ -260,18 +260,16 @@ template <class T>
 void RunAdjoint(const char* op, ConvProblem<T> problem, const AdjointAxis& h, const AdjointAxis& w,
                 DType result, ConvAlgorithm asked) {
   if constexpr (std::is_floating_point_v<T>) {
-    const Blocks<T> blocks(problem, h, w, ConvKernelsFor<T>(ActiveTarget()));
-    if (asked != ConvAlgorithm::kWinograd && blocks.pay()) {
-      const std::vector<bool> finite = blocks.Run();
-      for (int64_t image = 0; image < problem.batch; ++image) {
-        if (!finite[image]) RunPhases(op, problem.Images(image, 1), h, w, result, asked);
+    if (asked != ConvAlgorithm::kWinograd) {
+      const Blocks<T> blocks(problem, h, w, ConvKernelsFor<T>(ActiveTarget()));
+      if (blocks.pay()) {
+        const std::vector<bool> finite = blocks.Run();
+        for (int64_t image = 0; image < problem.batch; ++image) {
+          if (!finite[image]) RunPhases(op, problem.Images(image, 1), h, w, result, asked);
+        }
+        return;
       }
-      return;
-    }
-  }
-  if constexpr (std::is_floating_point_v<T>) {
-    if (asked != ConvAlgorithm::kWinograd && AdjointPlanesPay(problem, h, w)) {
-      return RunAdjointPlanes(problem, h, w);
+      if (AdjointPlanesPay(problem, h, w)) return RunAdjointPlanes(problem, h, w);
     }
   }
   RunPhases(op, problem, h, w, result, asked);

@@ -12,29 +12,18 @@
 #include "ops/conv_backward/filter_direct.h"
 
 #include <algorithm>
-#include <type_traits>
 
 #include "kernels/kernels.h"
 #include "ops/conv_backward/filter_direct_pack.h"
 #include "ops/conv_backward/filter_direct_plan.h"
 #include "ops/conv_backward/filter_direct_store.h"
+#include "ops/wrapping_sum.h"
 #include "runtime/buffer.h"
 #include "runtime/parallel.h"
 #include "runtime/target.h"
 
 namespace lanewise {
 namespace {
-
-// Integers modulo 2^bits.
-template <class T>
-T Add(T a, T b) {
-  if constexpr (std::is_integral_v<T>) {
-    using U = std::make_unsigned_t<T>;
-    return static_cast<T>(static_cast<U>(a) + static_cast<U>(b));
-  } else {
-    return a + b;
-  }
-}
 
 template <class T>
 class FilterDirect {
@@ -185,10 +174,7 @@ void FilterDirect<T>::AddSlices(T* shared) const {
   const Work add{filters() * pairs, 0.2 * double(slices * all), Scratch::Bytes<T>(chunk)};
   ParallelFor(add, [&](int64_t task, Scratch scratch) {
     T* const sums = shared + task * pair;
-    for (int64_t slice = 1; slice < slices; ++slice) {
-      const T* const more = sums + slice * all;
-      for (int64_t i = 0; i < pair; ++i) sums[i] = Add(sums[i], more[i]);
-    }
+    for (int64_t slice = 1; slice < slices; ++slice) AddTo(sums + slice * all, pair, sums);
     const int64_t y = task % pairs / plan_.tiling.x_units, x = task % plan_.tiling.x_units;
     const TileBox box{x, x + 1, y, y + 1, 0, shape_.h.window, 0, plan_.tiling.taps};
     Write(task / pairs, box, sums, scratch.Take<T>(chunk));

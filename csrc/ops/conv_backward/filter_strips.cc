@@ -13,13 +13,13 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
-#include <type_traits>
 
 #include "kernels/kernels.h"
 #include "ops/conv/grouped_plan.h"
 #include "ops/conv/grouped_strips.h"
 #include "ops/conv_backward/filter_direct_plan.h"
 #include "ops/strided.h"
+#include "ops/wrapping_sum.h"
 #include "runtime/buffer.h"
 #include "runtime/cpu.h"
 #include "runtime/parallel.h"
@@ -382,13 +382,6 @@ void Store(const FilterGradient<T>& g, const Sink<T>& dw, const StripsPlan<T>& p
 }
 
 template <class T>
-void AddTotals(const T* from, int64_t n, T* to) {
-  using U = typename std::conditional_t<std::is_integral_v<T>, std::make_unsigned<T>,
-                                        std::common_type<T>>::type;
-  for (int64_t i = 0; i < n; ++i) to[i] = static_cast<T>(U(to[i]) + U(from[i]));
-}
-
-template <class T>
 class StripsGradient {
  public:
   explicit StripsGradient(const FilterGradient<T>& g)
@@ -445,7 +438,7 @@ class StripsGradient {
                           totals + (chunk * units + plan_.units.begin(piece)) * each);
     });
     for (int64_t slice = 1; slice < slices; ++slice) {
-      AddTotals(totals + slice * parts * units * each, parts * units * each, totals);
+      AddTo(totals + slice * parts * units * each, parts * units * each, totals);
     }
     for (int64_t i = 0; i < parts * units; ++i) {
       StoreUnit(bank, i / units, i % units, totals + i * each);

@@ -16,6 +16,7 @@
 #include "ops/conv_backward/few_channels.h"
 #include "ops/conv_backward/gradients.h"
 #include "ops/strided.h"
+#include "ops/wrapping_sum.h"
 #include "runtime/buffer.h"
 #include "runtime/cpu.h"
 #include "runtime/parallel.h"
@@ -73,18 +74,6 @@ struct AdjointPart {
 
   bool empty() const { return axis.in <= 0 || axis.window <= 0; }
 };
-
-template <class T>
-void Add(const T* from, int64_t n, T* to) {
-  for (int64_t i = 0; i < n; ++i) {
-    if constexpr (std::is_integral_v<T>) {  // which wraps around
-      using Unsigned = std::make_unsigned_t<T>;
-      to[i] = T(Unsigned(to[i]) + Unsigned(from[i]));
-    } else {
-      to[i] += from[i];
-    }
-  }
-}
 
 // Images in scratch with their channels side by side, or as planes, as they are in `like`.
 ImageStrides ScratchStrides(const ImageStrides& like, int64_t channels, int64_t rows,
@@ -248,11 +237,11 @@ class FoldedGradient {
         T* const row = image_to + problem_.rows(rows.begin + i) * outs.h;
         const T* const at = from + i * strides.h;
         for (int64_t j = 0; j < columns.count() && outs.c == 1; ++j) {
-          Add(at + j * strides.w, n, row + at_column[j]);
+          AddTo(at + j * strides.w, n, row + at_column[j]);
         }
         for (int64_t k = 0; k < n && outs.c != 1; ++k) {
           for (int64_t j = 0; j < columns.count(); ++j) {
-            Add(at + k * strides.c + j, 1, row + k * outs.c + at_column[j]);
+            AddTo(at + k * strides.c + j, 1, row + k * outs.c + at_column[j]);
           }
         }
       }

@@ -1,20 +1,9 @@
 #include "ops/pool/scatter.h"
 
-#include <type_traits>
+#include "ops/wrapping_sum.h"
 
 namespace lanewise::pool {
 namespace {
-
-// Of integers modulo 2^bits.
-template <class T>
-T WrappingSum(T a, T b) {
-  if constexpr (std::is_integral_v<T>) {
-    using Bits = std::make_unsigned_t<T>;
-    return static_cast<T>(static_cast<Bits>(a) + static_cast<Bits>(b));
-  } else {
-    return a + b;
-  }
-}
 
 // to[k][indices[k]·step] += dy[k] for k < 4, which are four places: all are loaded before any is
 // stored, so that none waits for another.
